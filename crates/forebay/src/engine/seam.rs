@@ -17,8 +17,8 @@ use super::{
     request::{Begin, ChargeToken, End, Known, Seen, Token},
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Erasure, Frozen, Generation,
-        KeyRange, LeaseStep, Leases, PendingRow, Point, Rank, Ranked, Rotate, SeriesPart, Span, Take, Taken,
-        TakenAll,
+        KeyRange, LeaseStep, Leases, MemberStep, Members, PendingRow, Point, Rank, Ranked, Rotate,
+        SeriesPart, Span, Take, Taken, TakenAll,
     },
 };
 #[cfg(feature = "redis")]
@@ -169,6 +169,9 @@ steps! {
     /// The keys with the largest counts in a span, and how much others have at most. `None`: that is not known, other than by a
     /// look at each key.
     fn series_rank(part: &'a SeriesPart, rank: &'a Rank<'a>) -> Option<Ranked>, Read at Place::Series(part);
+
+    /// Counts the keys of a series that has a bound on them. An engine that counts them by itself answers that all fit.
+    fn series_members(series: &'a Name, step: MemberStep<'a>) -> Members, Write at Place::Key(series.as_str());
 
     /// Deletes a key in every resolution.
     fn series_delete(part: &'a SeriesPart, key: &'a str, now: Timestamp) -> (), Write at Place::Series(part);

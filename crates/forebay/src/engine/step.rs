@@ -19,7 +19,7 @@ use crate::{
         },
         resolution::{Grid, Resolution},
     },
-    time::Timestamp,
+    time::{Timestamp, mins},
 };
 
 /// A cost against one key of one limit. `cost` is at most the rule's quota; zero only looks.
@@ -324,6 +324,42 @@ impl KeyRange<'_> {
     pub(crate) fn contains(&self, key: &str) -> bool {
         !key.is_empty() && key.starts_with(self.prefix) && self.after.is_none_or(|after| key > after)
     }
+}
+
+/// A step on the members of a series, which has a bound on its keys.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "redis"), expect(dead_code, reason = "an engine in this process counts by itself"))]
+pub(crate) enum MemberStep<'a> {
+    /// New keys become members if all of them fit. Each comes with the time until which its count is kept.
+    Claim { keys: &'a [(&'a str, Timestamp)], most: u64 },
+    /// Only tells whether a key would fit.
+    Check { key: &'a str, most: u64 },
+    /// A key may have no count any more.
+    Doubt { key: &'a str },
+    /// Members of which it can be told by now whether they have counts, and was not.
+    Due { most: usize },
+    /// Members that were due and have no count.
+    Gone { keys: &'a [String] },
+}
+
+/// For how long a process knows of a member without another claim, at least; twice that at most.
+pub(crate) const MEMBER_KNOWN: Duration = mins(1);
+
+/// The answer to a [`MemberStep`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    /// How many there are already, if new ones do not fit: nothing was done.
+    pub full: Option<u64>,
+    pub due: Vec<String>,
+}
+
+/// The refusal of a new key of a series.
+pub(crate) fn no_room(series: &Name, keys: u64, most: u64) -> Error {
+    let text = format!(
+        "series {series}: a new key beside {keys}: at most {most} (max_keys); one is given up when its last count has left the \
+         retention"
+    );
+    Error::new(ErrorKind::Overloaded, text)
 }
 
 /// The lists of the largest keys of a partition to look into: those of the coarsest buckets, or of finer ones.

@@ -13,6 +13,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
+    error::ErrorKind,
     key::{Count, Name},
     series::SeriesHandle,
     store::Store,
@@ -161,11 +162,12 @@ impl LimitedTally {
 /// Adds points to a `limited` series. A failure changes nothing for the callers, who were denied before.
 async fn send(series: &SeriesHandle, points: &[LimitedPoint]) {
     let Err(error) = series.add_many(points.to_vec(), When::EngineClock).await else { return };
-    if !error.is_outage() && points.len() > 1 {
-        // The series refuses one of the points, and with it all.
-        for point in points {
-            Box::pin(send(series, std::slice::from_ref(point))).await;
-        }
+    let may_be_of_one = !error.is_outage() || error.kind() == ErrorKind::Overloaded;
+    if may_be_of_one && points.len() > 1 {
+        // The series refuses one of the points, such as a new key beyond its bound, and with it all.
+        let (some, others) = points.split_at(points.len() / 2);
+        Box::pin(send(series, some)).await;
+        Box::pin(send(series, others)).await;
         return;
     }
     tracing::debug!(series = %series.name(), points = points.len(), %error, "limited hits were not counted");

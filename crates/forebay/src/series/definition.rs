@@ -54,11 +54,15 @@ impl Series {
         self
     }
 
-    /// Sets how many keys the series has at most, 1 to 2^40; default unlimited. Only for a store in this process.
+    /// Sets how many keys the series has at most, 1 to 2^40; default unlimited. Combinations of [labels](Self::labels) are keys.
     ///
     /// A new key beyond the maximum fails with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded) until the last count of
     /// another key has left its retention. The [`limited`](super::SeriesHandle::limited) series has the same maximum of its
     /// own.
+    ///
+    /// In a shared store one host counts the keys of all partitions, so that there are never more. A process asks it about keys that
+    /// it has not added to for a minute or two: one more round trip. While that host is down new keys are refused. A key that has no
+    /// count any more is given up up to five minutes later; it takes some 200 bytes there. All programs have to set the maximum.
     ///
     /// # Examples
     /// ```

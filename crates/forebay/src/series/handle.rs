@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{cover::MAX_AHEAD, definition::Series, labels::Labels};
+use super::{bound::KeyBound, cover::MAX_AHEAD, definition::Series, labels::Labels};
 use crate::{
     engine::step::{Point, SeriesPart},
     error::{Error, Result, out_of_range},
@@ -37,6 +37,10 @@ pub struct SeriesHandle {
     /// The grid of the [`limited`](Self::limited) series.
     limited: Arc<Grid>,
     pub(super) labels: Labels,
+    /// The bound on keys in a shared store.
+    pub(super) bound: Option<Arc<KeyBound>>,
+    /// That of the [`limited`](Self::limited) series.
+    limited_bound: Option<Arc<KeyBound>>,
     /// Counts that were refused because no resolution keeps their time. For people: the atomic needs no order.
     late: Arc<AtomicU64>,
 }
@@ -55,10 +59,15 @@ impl SeriesHandle {
         let bound = series.key_bound();
         let (grid, limited, labels) = series.build()?;
         for grid in [&grid, &limited] {
-            bound.map_or(Ok(()), |keys| store.engine().series_bound(&grid.name, keys))?;
+            if let Some(keys) = bound {
+                store.engine().series_bound(&grid.name, keys);
+            }
             store.engine().series_define(grid);
         }
-        Ok(Self { store, grid, limited, labels, late: Arc::default() })
+        let shared = bound.filter(|_| store.engine().is_shared());
+        let [bound, limited_bound] =
+            [&grid, &limited].map(|grid| Some(Arc::new(KeyBound::new(store.clone(), grid.clone(), shared?))));
+        Ok(Self { store, grid, limited, labels, bound, limited_bound, late: Arc::default() })
     }
 
     /// Counts `n` (1 to 2^31) for `key` now, by the store's clock.
@@ -95,6 +104,7 @@ impl SeriesHandle {
         at: Timestamp,
         now: Timestamp,
     ) -> Result<()> {
+        self.claim(&[(key.as_str(), at)]).await?;
         self.store.engine().series_add(&self.stored_part(key), vec![point(key, n, at)], now).await
     }
 
@@ -159,6 +169,10 @@ impl SeriesHandle {
             self.check_time(n, at, *now)?;
             points.push(point(key, n, at));
         }
+        if self.bound.is_some() {
+            let points = batches.iter().flat_map(|(_, _, points)| points);
+            self.claim(&points.map(|point| (&*point.key, point.at)).collect::<Vec<_>>()).await?;
+        }
         let part = |index| SeriesPart::new(self.grid.clone(), index);
         // A single point has one partition; joining many futures costs allocations.
         if batches.len() == 1 {
@@ -190,6 +204,7 @@ impl SeriesHandle {
         let now = self.now(key, When::EngineClock).await;
         let at = at.unwrap_or(now);
         self.check_time(n, at, now)?;
+        self.claim(&[(key.as_str(), at)]).await?;
         item.count(0, part, point(key, n, at), now).await
     }
 
@@ -212,6 +227,9 @@ impl SeriesHandle {
         if self.is_kept(at, now) {
             self.check_time(n, at, now)?;
             self.store.engine().series_room(&self.grid.name, key.as_str())?;
+            if let Some(bound) = &self.bound {
+                bound.check(key, at).await?;
+            }
             return Ok(Acceptance::Accepted { at, now });
         }
         self.late.fetch_add(n.get(), Ordering::Relaxed);
@@ -237,7 +255,9 @@ impl SeriesHandle {
     pub async fn delete(&self, key: impl AsRef<str>) -> Result<()> {
         let key = self.key(key.as_ref())?;
         let now = self.now(key, When::EngineClock).await;
-        self.store.engine().series_delete(&self.part(key.as_str()), key.as_str(), now).await
+        self.store.engine().series_delete(&self.part(key.as_str()), key.as_str(), now).await?;
+        self.doubt(key.as_str()).await;
+        Ok(())
     }
 
     /// The series that counts what the limits of an event denied. Without the limit, it would be counted in this series.
@@ -257,7 +277,7 @@ impl SeriesHandle {
     /// ```
     #[must_use]
     pub fn limited(&self) -> Self {
-        Self { grid: self.limited.clone(), ..self.clone() }
+        Self { grid: self.limited.clone(), bound: self.limited_bound.clone(), ..self.clone() }
     }
 
     /// How much this process refused because no resolution keeps its time.
@@ -270,8 +290,11 @@ impl SeriesHandle {
         self.store.engine().series_keys(&self.grid.name).map(|count| count.keys)
     }
 
-    /// How often a new key was refused because of [`Series::max_keys`].
+    /// How often this process refused a new key because of [`Series::max_keys`].
     pub fn refused_keys(&self) -> u64 {
+        if let Some(bound) = &self.bound {
+            return bound.refused();
+        }
         self.store.engine().series_keys(&self.grid.name).map_or(0, |count| count.refused)
     }
 
@@ -283,6 +306,21 @@ impl SeriesHandle {
     /// Its resolutions, from the finest to the coarsest.
     pub fn resolutions(&self) -> &[Resolution] {
         &self.grid.resolutions
+    }
+
+    /// Makes keys that are about to be added to members of a bounded series.
+    pub(super) async fn claim(&self, points: &[(&str, Timestamp)]) -> Result<()> {
+        match &self.bound {
+            Some(bound) => bound.claim(points).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Notes that a key may have no count any more.
+    pub(super) async fn doubt(&self, key: &str) {
+        if let Some(bound) = &self.bound {
+            bound.doubt(key).await;
+        }
     }
 
     pub(crate) fn part(&self, key: &str) -> SeriesPart {

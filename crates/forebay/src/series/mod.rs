@@ -1,5 +1,6 @@
 //! Time series: counters in buckets of time.
 
+mod bound;
 mod buckets;
 mod calendar;
 mod cover;

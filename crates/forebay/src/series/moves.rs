@@ -46,7 +46,11 @@ impl SeriesHandle {
         }
         let moving = KeyMove { id: Uuid::now_v7(), from: from.into(), to: to.into() };
         let now = self.now(self.key(from)?, When::EngineClock).await;
-        self.store.engine().series_move(&self.part(from), &moving, now).await
+        // Its counts may be of any time that is kept: it is claimed as for one of now.
+        self.claim(&[(to, now)]).await?;
+        let moved = self.store.engine().series_move(&self.part(from), &moving, now).await?;
+        self.doubt(from).await;
+        Ok(moved)
     }
 
     /// [Merges](Self::merge) `from` into `to`, which must have no counts.
@@ -109,6 +113,9 @@ impl SeriesHandle {
         let now = self.now(key, When::EngineClock).await;
         let erasure = plan_erase(&self.grid.resolutions, from, to, now)
             .map_err(|error| error.in_context(format_args!("series {}", self.grid.name)))?;
-        self.store.engine().series_erase(&self.part(key.as_str()), key.as_str(), &erasure).await
+        let erased =
+            self.store.engine().series_erase(&self.part(key.as_str()), key.as_str(), &erasure).await?;
+        self.doubt(key.as_str()).await;
+        Ok(erased)
     }
 }

@@ -1,5 +1,6 @@
 //! A series as its callers see it, on a clock that the test moves.
 
+mod bound;
 mod buckets;
 mod columns;
 mod erase;
@@ -362,11 +363,7 @@ async fn many_at_once_do_not_exceed_the_bound_on_keys() {
 }
 
 #[tokio::test]
-async fn a_shared_store_takes_no_bound_on_keys() {
-    let bay = Forebay::options().prefix(unique_prefix()).open(&Server::shared().url()).await.expect("opens");
-    let error = bay.series(two_steps().max_keys(5)).expect_err("nobody counts them there");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(bay.series(two_steps()).expect("valid").key_count(), None);
+async fn a_bound_on_keys_has_a_range() {
     for keys in [0, (1 << 40) + 1] {
         let error = two_steps().max_keys(keys).check().expect_err("refused");
         assert_eq!(error.to_string(), format!("series hits: max_keys {keys}: 1 to 1099511627776"));

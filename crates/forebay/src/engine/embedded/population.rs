@@ -11,8 +11,8 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    engine::step::KeyCount,
-    error::{Error, ErrorKind, Result},
+    engine::step::{KeyCount, no_room},
+    error::{Error, Result},
     key::Name,
 };
 
@@ -95,12 +95,7 @@ impl Population {
 
     fn full(&self, keys: u64) -> Error {
         self.refused.fetch_add(1, Ordering::Relaxed);
-        let text = format!(
-            "series {}: a new key beside {keys}: at most {} (max_keys); one is given up when its last count has left the retention",
-            self.name,
-            self.bound.load(Ordering::Relaxed)
-        );
-        Error::new(ErrorKind::Overloaded, text)
+        no_room(&self.name, keys, self.bound.load(Ordering::Relaxed))
     }
 }
 

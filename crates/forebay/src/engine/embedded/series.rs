@@ -13,7 +13,9 @@ use super::{
 use crate::{
     engine::{
         request::Token,
-        step::{Erasure, KeyCount, KeyMove, KeyRange, Point, Rank, Ranked, SeriesPart, Span},
+        step::{
+            Erasure, KeyCount, KeyMove, KeyRange, MemberStep, Members, Point, Rank, Ranked, SeriesPart, Span,
+        },
     },
     error::Result,
     key::Name,
@@ -71,6 +73,11 @@ impl Embedded {
             return Ok(());
         }
         self.populations.of(series).check_room()
+    }
+
+    #[expect(clippy::unused_async, reason = "other engines have to be waited for")]
+    pub(crate) async fn series_members(&self, _series: &Name, _step: MemberStep<'_>) -> Result<Members> {
+        Ok(Members::default())
     }
 
     /// How many keys a series has.

@@ -67,6 +67,7 @@ impl Keys {
         Some(match kind {
             kind if Rule::words().any(|word| word == kind) => Kept("string", RESET),
             "leases" => Kept("zset", RESET),
+            "members" => Kept("zset", DELETE),
             "lock" if part.is_empty() => Kept("string", FORCE_RELEASE),
             "lock" => Kept("zset", FORCE_RELEASE),
             "buffer" if part == "paused" => Kept("string", DELETE),
@@ -152,6 +153,11 @@ impl Keys {
     /// The key of a request that is carried out once.
     pub(super) fn once(&self, key: &str) -> String {
         format!("{}:once:{}", self.prefix, self.tagged(key))
+    }
+
+    /// The key of the members of a series that has a bound on its keys.
+    pub(super) fn members(&self, series: &Name) -> String {
+        format!("{}:members:{}", self.prefix, self.tagged(series.as_str()))
     }
 
     /// The key under which the bytes of requests that are carried out once are counted: of those of one tag.
@@ -428,6 +434,8 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
     ["<prefix>:lock:{<name>}", "string", "a day after its release, or after its lease"],
     ["<prefix>:lock:{<name>}:queue", "sorted set", "until nobody waits, and a second"],
     ["<prefix>:lock:{<name>}:heard", "sorted set", "until nobody waits, and a second"],
+    ["<prefix>:members:{<series>}", "sorted set", "until no member is kept"],
+    ["<prefix>:members:{<series>}:doubtful", "sorted set", "as long as the members"],
     ["<prefix>:once:{<request>}", "string", "24 h"],
     ["<prefix>:once-bytes", "hash", "26 h after the last request with a key"],
     ["<prefix>:charge:{<key>}:<token>", "string", "26 h"],
@@ -450,6 +458,7 @@ const CLUSTER_KEYSPACE: &[[&str; 2]] = &[
     ["<prefix>:<kind>:<limit>:<period>:{<key>}", "<prefix>:<kind>:<limit>:<period>:{<group>}:<key>"],
     ["<prefix>:leases:<limit>:{<key>}", "<prefix>:leases:<limit>:{<group>}:<key>"],
     ["<prefix>:charge:{<key>}:<token>", "<prefix>:charge:{<group>}:<key>:<token>"],
+    ["<prefix>:members:{<series>}…", "<prefix>:members:{<group>}:<series>…"],
     ["<prefix>:once:{<request>}", "<prefix>:once:{<group>}:<request>"],
     ["<prefix>:once-bytes", "<prefix>:once-bytes:{<group>}"],
     ["<prefix>:buffer:{<buffer>.<partition>}:…", "<prefix>:buffer:{<buffer>.<partition>.<letters>}:…"],

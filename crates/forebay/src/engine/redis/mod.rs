@@ -54,6 +54,7 @@ mod sentinel;
 mod series;
 mod series_erase;
 mod series_keys;
+mod series_members;
 mod series_move;
 mod series_rank;
 mod series_read;

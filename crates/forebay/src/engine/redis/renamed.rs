@@ -20,7 +20,7 @@ impl Keys {
         let name = self.tagged_parts(key).and_then(|(before, tag, after)| {
             let tag = match self.parts(key)?.0 {
                 kind if kind == "leases" || Rule::words().any(|word| word == kind) => grouped(tag, after)?,
-                "charge" | "once" => grouped(tag, after)?,
+                "charge" | "once" | "members" => grouped(tag, after)?,
                 "buffer" | "series" => format!("{{{}}}{after}", lettered(tag)?),
                 _ => return None,
             };
@@ -104,6 +104,8 @@ mod tests {
             check(|keys| keys.leases("jobs", key));
             check(|keys| keys.charge(key, 1));
             check(|keys| keys.once(key));
+            check(|keys| keys.members(&Name::from_store(key)));
+            check(|keys| format!("{}:doubtful", keys.members(&Name::from_store(key))));
             check(|keys| keys.lock(key));
             check(|keys| format!("{}:queue", keys.lock(key)));
             check(|keys| format!("{}:heard", keys.lock(key)));

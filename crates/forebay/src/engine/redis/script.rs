@@ -101,6 +101,7 @@ scripts! {
     SeriesMoved => framed!(lua!("series_moved")),
     SeriesReceive => framed!(lua!("ranks"), lua!("chunks"), lua!("series_receive")),
     SeriesRank => framed!(lua!("series_rank")),
+    SeriesMembers => framed!(lua!("series_members")),
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
     StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),
     PlacementSet => framed!(lua!("placement_set")),
