@@ -17,6 +17,15 @@ local members, doubtful, act, most = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[3]
 local now = server_time()
 local function time(micros) return string.format('%.0f', micros) end
 
+-- Lets both keys live as long as the last member.
+local function live()
+  local last = call('ZRANGE', members, -1, -1, 'WITHSCORES')[2]
+  if not last then return end
+  local left = time(math.max(math.floor((last - now) / 1000) + 1, 1))
+  write('PEXPIRE', members, left)
+  write('PEXPIRE', doubtful, left)
+end
+
 if act == 'due' then return call('ZRANGEBYSCORE', doubtful, '-inf', time(now), 'LIMIT', 0, ARGV[2]) end
 if act == 'gone' then
   for i = 4, #ARGV do
@@ -34,8 +43,7 @@ if act == 'doubt' then
   for i = 4, #ARGV do
     if call('ZSCORE', members, ARGV[i]) then write('ZADD', doubtful, from, ARGV[i]) end
   end
-  local left = call('PTTL', members)
-  if left > 0 then write('PEXPIRE', doubtful, left) end
+  live()
   return -1
 end
 
@@ -58,9 +66,6 @@ if act == 'claim' then
     -- What is looked at now must not go: it is about to be added to.
     if is_new[i] or call('ZSCORE', doubtful, ARGV[i]) then write('ZADD', doubtful, from, ARGV[i]) end
   end
-  local last = call('ZRANGE', members, -1, -1, 'WITHSCORES')[2]
-  local left = time(math.floor((last - now) / 1000) + 1)
-  write('PEXPIRE', members, left)
-  write('PEXPIRE', doubtful, left)
+  live()
 end
 return -1

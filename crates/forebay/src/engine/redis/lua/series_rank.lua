@@ -15,7 +15,8 @@ for i = 2, #KEYS do
 end
 local is_new = call('EXISTS', open) == 0
 for i = 3, #ARGV, 2 do
-  write('HSETNX', open, '#top:' .. ARGV[i], string.format('%.0f %s', since, ARGV[i + 1]))
+  local field = '#top:' .. ARGV[i]
+  if call('HEXISTS', open, field) == 0 then write('HSET', open, field, string.format('%.0f %s', since, ARGV[i + 1])) end
 end
 if is_new then write('PEXPIRE', open, ARGV[1]) end
 return 1
