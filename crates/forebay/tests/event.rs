@@ -1,7 +1,7 @@
 //! An event end to end, in memory and on a clock that the test moves.
 
 use forebay::{
-    Buffer, Clock, ErrorKind, Event, Forebay, Limit, ManualClock, Retry, Timestamp,
+    Buffer, Clock, ErrorKind, Event, Forebay, Limit, ManualClock, Retry, Series, Timestamp,
     buffer::{BufferHandle, Value},
     event::{Applied, Cell, EventHandle, Parts},
     fault::{Fault, Faults},
@@ -202,4 +202,53 @@ async fn an_event_that_names_a_column_twice_is_refused_when_it_is_defined() {
     let error = bay.event(Event::new("hit").buffer(&buffer, [Cell::Key], cells)).expect_err("twice");
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("column \"hits\" of buffer projects twice"), "{error}");
+}
+
+/// Each series has its own labels of the hit, also when it was denied; the limit has the key.
+#[tokio::test]
+async fn labels_of_a_hit_are_the_keys_of_its_labelled_series() {
+    let bay = Forebay::open("memory:").await.expect("opens");
+    let limit = bay.limit(Limit::per_minute("users", 4)).expect("valid");
+    let requests = bay.series(Series::new("requests").labels(["endpoint", "status"])).expect("valid");
+    let statuses = bay.series(Series::new("statuses").labels(["status"])).expect("valid");
+    let users = bay.series("users").expect("valid");
+    let event = Event::new("request").limit(&limit).series(&requests).series(&users).series(&statuses);
+    let event = bay.event(event).expect("valid");
+    let labelled = event.labelled([("status", "500"), ("endpoint", "/a|b")]).expect("known labels");
+    assert!(labelled.hit("user:42", 2).await.expect("answers").is_accepted());
+    for _ in 0..2 {
+        // Both attempts are one hit; another label makes it another one.
+        let answer = labelled.hit_keyed("request 7", "user:42", 1, None).await;
+        assert!(answer.expect("answers").is_accepted());
+    }
+    let other = event.labelled([("status", "200")]).expect("known labels");
+    let error = other.hit_keyed("request 7", "user:42", 1, None).await.expect_err("another hit");
+    assert_eq!(error.error.kind(), ErrorKind::Invalid);
+    assert!(!labelled.hit("user:42", 2).await.expect("answers").is_accepted());
+    for (series, key, counted) in [
+        (&requests, "/a\\|b|500", 3),
+        (&statuses, "500", 3),
+        (&users, "user:42", 3),
+        (&requests, "user:42", 0),
+    ] {
+        assert_eq!(series.sum(key, hours(1)).await.expect("answers"), counted, "{key}");
+        let limited = series.limited().sum(key, hours(1)).await.expect("answers");
+        assert_eq!(limited, if counted > 0 { 2 } else { 0 }, "{key}");
+    }
+    // Without labels, the key counts.
+    assert!(event.hit("user:42", 1).await.expect("answers").is_accepted());
+    assert_eq!(requests.sum("user:42", hours(1)).await.expect("answers"), 1);
+
+    for (labels, told) in [
+        (&[("stat", "500")][..], "the labels of its series are: endpoint, status"),
+        (&[("status", "1"), ("status", "2")], "is there twice"),
+        (&[("endpoint", "/a")], "all labels are empty"),
+        (&[], "no labels"),
+    ] {
+        let error = event.labelled(labels.iter().copied()).expect_err(told);
+        assert!(error.kind() == ErrorKind::Invalid && error.to_string().contains(told), "{error}");
+    }
+    let plain = bay.event(Event::new("plain").series(&users)).expect("valid");
+    let error = plain.labelled([("status", "500")]).expect_err("no labels").to_string();
+    assert!(error.contains("event plain: label \"status\": no series of the event has labels"), "{error}");
 }

@@ -34,7 +34,11 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
-pub struct EventHandle(pub(super) Arc<Inner>);
+pub struct EventHandle {
+    pub(super) inner: Arc<Inner>,
+    /// The key of each series that the [labels](Self::labelled) name; `None`: the hit's own. Empty without labels.
+    pub(super) series_keys: Arc<[Option<String>]>,
+}
 
 #[derive(Debug)]
 pub(super) struct Inner {
@@ -59,7 +63,7 @@ impl EventHandle {
         for template in &event.buffers {
             template.check().map_err(|error| error.in_context(format_args!("event {name}")))?;
         }
-        Ok(Self(Arc::new(Inner { store, tally, name, event })))
+        Ok(Self { inner: Arc::new(Inner { store, tally, name, event }), series_keys: Arc::default() })
     }
 
     /// Takes `n` hits (1 to 2^31) of `key`: all or none.
@@ -90,7 +94,7 @@ impl EventHandle {
     /// # Ok(()) }
     /// ```
     pub async fn hit(&self, key: impl AsRef<str>, n: u64) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times::new(&self.0.store, None)).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.inner.store, None)).await
     }
 
     /// As [`hit`](Self::hit), for a hit that happened at `at`, at most 5 minutes ahead of the clock. That dates the
@@ -112,7 +116,7 @@ impl EventHandle {
     /// # Ok(()) }
     /// ```
     pub async fn hit_at(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        self.hit_with(key.as_ref(), n, Times::new(&self.0.store, Some(at))).await
+        self.hit_with(key.as_ref(), n, Times::new(&self.inner.store, Some(at))).await
     }
 
     /// As [`hit`](Self::hit), as though it were `at` now, also for the limits: for replays of old traffic.
@@ -134,13 +138,13 @@ impl EventHandle {
     /// # Ok(()) }
     /// ```
     pub async fn replay(&self, key: impl AsRef<str>, n: u64, at: Timestamp) -> Result<Hit, HitError> {
-        let times = Times { when: When::At(at), now: at, ..Times::new(&self.0.store, Some(at)) };
+        let times = Times { when: When::At(at), now: at, ..Times::new(&self.inner.store, Some(at)) };
         self.hit_with(key.as_ref(), n, times).await
     }
 
     /// The event's name.
     pub fn name(&self) -> &Name {
-        &self.0.name
+        &self.inner.name
     }
 
     async fn hit_with(&self, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
@@ -152,7 +156,7 @@ impl EventHandle {
         let rows = self.rows(hit).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
         let charges = self.charges(hit);
-        let limits = self.0.store.take_all_with(&charges, times.when, None).await;
+        let limits = self.inner.store.take_all_with(&charges, times.when, None).await;
         let limits = limits.map_err(|error| self.refused(error))?;
         if !limits.allowed {
             self.count_limited(hit).await;
@@ -180,7 +184,7 @@ impl EventHandle {
         &'a self,
         hit: IncomingHit<'a>,
     ) -> impl ExactSizeIterator<Item = (&'a LimitHandle, &'a str)> + Clone {
-        let limits = self.0.event.limits.iter();
+        let limits = self.inner.event.limits.iter();
         limits.map(move |(limit, fixed)| (limit, fixed.as_deref().unwrap_or(hit.key.as_str())))
     }
 
@@ -189,14 +193,15 @@ impl EventHandle {
     /// # Errors
     /// When the hit is late for all series, and nothing else takes it; and as [`SeriesHandle::add_at`].
     pub(super) async fn admit(&self, hit: IncomingHit<'_>) -> Result<(Dates, Vec<Name>)> {
-        let Event { series, buffers, .. } = &self.0.event;
-        let IncomingHit { key, n, times } = hit;
+        let Event { series, buffers, .. } = &self.inner.event;
+        let IncomingHit { n, times, .. } = hit;
         let (mut dates, mut late) = (Vec::with_capacity(series.len()), vec![]);
-        for series in series {
-            match series.admit(key, n, times.is_dated.then_some(times.at), times.when).await? {
+        for (nth, series) in series.iter().enumerate() {
+            match series.admit(hit.series_key(nth), n, times.is_dated.then_some(times.at), times.when).await?
+            {
                 Acceptance::Accepted { at, now } => dates.push(Some((at, now))),
                 Acceptance::Late(error)
-                    if buffers.is_empty() && late.len() + 1 == self.0.event.series.len() =>
+                    if buffers.is_empty() && late.len() + 1 == self.inner.event.series.len() =>
                 {
                     return Err(error);
                 }
@@ -230,43 +235,45 @@ impl EventHandle {
             Some(_) => state(&series, nth),
             None => State::No,
         });
-        let written = (0..self.0.event.buffers.len()).map(|nth| state(&buffers, nth));
+        let written = (0..self.inner.event.buffers.len()).map(|nth| state(&buffers, nth));
         let states: Vec<State> = counted.chain(written).collect();
         let charged = if states.iter().all(|state| *state == State::No) {
-            limits.give_back(&self.0.store, charges, None).await
+            limits.give_back(&self.inner.store, charges, None).await
         } else {
             limits.charged()
         };
         let errors = [series, buffers].into_iter().filter_map(Result::err).flatten().filter_map(Result::err);
-        HitError::of_parts(&self.0.event, charged, &states, errors)
+        HitError::of_parts(&self.inner.event, charged, &states, errors)
     }
 
     /// The error of a hit that came to no part.
     pub(super) fn refused(&self, error: Error) -> HitError {
-        let event = &self.0.event;
+        let event = &self.inner.event;
         let states = vec![State::No; event.series.len() + event.buffers.len()];
         HitError::of_parts(event, Applied::No, &states, [error])
     }
 
     async fn count(&self, hit: IncomingHit<'_>, dates: &Dates) -> Each {
-        let add = async |(series, date): (&SeriesHandle, &Option<(Timestamp, Timestamp)>)| match *date {
-            Some((at, now)) => series.add_admitted(hit.key, hit.n, at, now).await,
+        type Part<'a> = (usize, (&'a SeriesHandle, &'a Option<(Timestamp, Timestamp)>));
+        let add = async |(nth, (series, date)): Part<'_>| match *date {
+            Some((at, now)) => series.add_admitted(hit.series_key(nth), hit.n, at, now).await,
             None => Ok(()),
         };
         // One series is the usual case; to wait for many at once costs allocations.
-        if let ([series], [date]) = (&*self.0.event.series, &**dates) {
-            return add((series, date)).await.map_err(|error| vec![Err(error)]);
+        if let ([series], [date]) = (&*self.inner.event.series, &**dates) {
+            return add((0, (series, date))).await.map_err(|error| vec![Err(error)]);
         }
-        each(futures::future::join_all(self.0.event.series.iter().zip(dates).map(add)).await)
+        each(futures::future::join_all(self.inner.event.series.iter().zip(dates).enumerate().map(add)).await)
     }
 
     /// Counts a denied hit in the `limited` series: at once in this process, else with others within a second. A failure
     /// changes nothing for the caller.
     pub(super) async fn count_limited(&self, hit: IncomingHit<'_>) {
-        let Inner { store, tally, event, .. } = &*self.0;
-        let (key, n, times) = (hit.key.as_str(), hit.n.get(), hit.times);
+        let Inner { store, tally, event, .. } = &*self.inner;
+        let (n, times) = (hit.n.get(), hit.times);
         let coalesces = times.when == When::EngineClock && !store.engine().is_in_process();
-        for series in &event.series {
+        for (nth, series) in event.series.iter().enumerate() {
+            let key = hit.series_key(nth).as_str();
             if coalesces && tally.add(series, key, n, times.at) {
                 continue;
             }
@@ -277,15 +284,15 @@ impl EventHandle {
     }
 
     async fn write(&self, mut rows: Vec<Row>) -> Each {
-        if let ([template], 1) = (&*self.0.event.buffers, rows.len()) {
+        if let ([template], 1) = (&*self.inner.event.buffers, rows.len()) {
             return template.buffer.add_row(rows.swap_remove(0)).await.map_err(|error| vec![Err(error)]);
         }
         let add = async |(template, row): (&Template, Row)| template.buffer.add_row(row).await;
-        each(futures::future::join_all(self.0.event.buffers.iter().zip(rows).map(add)).await)
+        each(futures::future::join_all(self.inner.event.buffers.iter().zip(rows).map(add)).await)
     }
 
     /// Checks the key, the count and the time.
-    pub(super) fn incoming<'a>(&self, key: &'a str, n: u64, times: Times) -> Result<IncomingHit<'a>> {
+    pub(super) fn incoming<'a>(&'a self, key: &'a str, n: u64, times: Times) -> Result<IncomingHit<'a>> {
         let key = Key::new(key).map_err(|error| self.described(error))?;
         let n = Count::new(n).map_err(|error| self.described(error))?;
         if times.at > times.now.plus(MAX_AHEAD) {
@@ -293,23 +300,23 @@ impl EventHandle {
             let text = format!("at {at} is {ahead} s ahead of the clock: at most {most}");
             return Err(self.described(out_of_range(text)));
         }
-        Ok(IncomingHit { key, n, times })
+        Ok(IncomingHit { key, n, times, series_keys: &self.series_keys })
     }
 
     /// The rows to buffer. A value that does not fit is refused before anything is charged.
     pub(super) fn rows(&self, hit: IncomingHit<'_>) -> Result<Vec<Row>> {
-        let rows = self.0.event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
+        let rows = self.inner.event.buffers.iter().map(|template| template.fill(hit)).collect::<Result<_>>();
         rows.map_err(|error| self.described(error))
     }
 
-    fn described(&self, error: Error) -> Error {
-        error.in_context(format_args!("event {}", self.0.name))
+    pub(super) fn described(&self, error: Error) -> Error {
+        error.in_context(format_args!("event {}", self.inner.name))
     }
 
     /// The denial of a hit, if this process knows it. For floods it allocates nothing but the answer. A hit with a date may be
     /// late, and a row may be refused: these take the long way.
     fn known_denial(&self, hit: IncomingHit<'_>) -> Option<Decisions> {
-        let event = &self.0.event;
+        let event = &self.inner.event;
         let is_remembered = event.limits.iter().any(|(limit, _)| limit.remembers_denials());
         let fits = |template: &Template| template.fits(hit) || template.fill(hit).is_ok();
         if !is_remembered || hit.times.is_dated || !event.buffers.iter().all(fits) {

@@ -14,6 +14,16 @@ pub(super) struct IncomingHit<'a> {
     pub key: Key<'a>,
     pub n: Count,
     pub times: Times,
+    /// The keys that the labels of the hit name, one for each series; empty without labels.
+    pub series_keys: &'a [Option<String>],
+}
+
+impl<'a> IncomingHit<'a> {
+    /// The key under which a series counts it.
+    pub(super) fn series_key(&self, nth: usize) -> Key<'a> {
+        let named = self.series_keys.get(nth).and_then(Option::as_deref);
+        named.map_or(self.key, |key| Key::new(key).expect("a key of labels was checked when it was made"))
+    }
 }
 
 /// The clocks and times of a hit.

@@ -59,9 +59,13 @@ impl EventHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<Hit, HitError> {
-        let Inner { store, name, .. } = &*self.0;
+        let Inner { store, name, .. } = &*self.inner;
         let key = key.as_ref();
-        let print = xxh3_128(format!("{n} {} {key}", at.map_or(0, Timestamp::as_micros)).as_bytes());
+        let mut print = format!("{n} {} {key}", at.map_or(0, Timestamp::as_micros));
+        if !self.series_keys.is_empty() {
+            print = format!("{:?} {print}", self.series_keys);
+        }
+        let print = xxh3_128(print.as_bytes());
         let once = once::begin(store, &format!("event {name} {request}"), print).await;
         let error = match once.map_err(|error| self.refused(error))? {
             Once::First(begun) => {
@@ -75,7 +79,7 @@ impl EventHandle {
             }
             Once::Done(states) => {
                 let states: Vec<State> = states.chars().map(State::read).collect();
-                let mut hit = HitError::of_parts(&self.0.event, Applied::Yes, &states, [lost()]);
+                let mut hit = HitError::of_parts(&self.inner.event, Applied::Yes, &states, [lost()]);
                 hit.error = lost();
                 return Err(hit);
             }
@@ -119,11 +123,11 @@ impl EventHandle {
         n: u64,
         at: Option<Timestamp>,
     ) -> Result<Hit, HitError> {
-        Box::pin(self.complete(item, key.as_ref(), n, Times::new(&self.0.store, at))).await
+        Box::pin(self.complete(item, key.as_ref(), n, Times::new(&self.inner.store, at))).await
     }
 
     async fn complete(&self, item: &RequestItem, key: &str, n: u64, times: Times) -> Result<Hit, HitError> {
-        let Inner { store, event, .. } = &*self.0;
+        let Inner { store, event, .. } = &*self.inner;
         let hit = self.incoming(key, n, times).map_err(|error| self.refused(error))?;
         let rows = self.rows(hit).map_err(|error| self.refused(error))?;
         let (dates, late) = self.admit(hit).await.map_err(|error| self.refused(error))?;
@@ -178,10 +182,10 @@ impl EventHandle {
         dates: &Dates,
         rows: &[Row],
     ) -> Vec<Known> {
-        let event = &self.0.event;
-        let series = event.series.iter().zip(dates);
-        let series =
-            series.map(|(series, date)| Ok(date.map(|_| Place::Series(series.part(hit.key.as_str())))));
+        let event = &self.inner.event;
+        let series = event.series.iter().zip(dates).enumerate().map(|(nth, (series, date))| {
+            Ok(date.map(|_| Place::Series(series.part(hit.series_key(nth).as_str()))))
+        });
         let buffers = event.buffers.iter().zip(rows);
         let buffers = buffers
             .map(|(template, row)| Ok(Some(Place::Buffer(template.buffer.part_once(item, &row.key)?))));
@@ -207,12 +211,12 @@ impl EventHandle {
         rows: Vec<Row>,
         parts: &mut [Known],
     ) {
-        let event = &self.0.event;
+        let event = &self.inner.event;
         let (counted, written) = parts.split_at_mut(event.series.len());
         let count = async |(nth, ((series, date), known)): (usize, ((&SeriesHandle, &_), &mut Known))| {
             let date: &Option<(Timestamp, Timestamp)> = date;
             if let (Some((at, now)), (State::No, _)) = (*date, &*known) {
-                let key = hit.key.as_str();
+                let key = hit.series_key(nth).as_str();
                 let point = Point { key: key.into(), at, n: hit.n.get() };
                 settle(known, item.count(nth, series.part(key), point, now).await);
             }
@@ -231,7 +235,7 @@ impl EventHandle {
     /// The error of a hit that is not complete. A part that came too late is not what it lacks.
     fn incomplete(&self, limit: Applied, parts: Vec<Known>, dates: &Dates) -> HitError {
         let (states, errors): (Vec<State>, Vec<Option<Error>>) = parts.into_iter().unzip();
-        let mut hit = HitError::of_parts(&self.0.event, limit, &states, errors.into_iter().flatten());
+        let mut hit = HitError::of_parts(&self.inner.event, limit, &states, errors.into_iter().flatten());
         let is_late = |nth: usize| dates.get(nth).is_some_and(Option::is_none);
         let letter = |(nth, state): (usize, &State)| {
             if is_late(nth) { State::Yes.letter() } else { state.letter() }

@@ -4,6 +4,7 @@ mod definition;
 mod handle;
 mod incoming;
 mod keyed;
+mod labelled;
 mod outcome;
 mod tally;
 mod template;

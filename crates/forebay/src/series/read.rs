@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{cover::plan_sum, handle::SeriesHandle, query::Query, range::Range, step::Step};
+use super::{cover::plan_sum, filter::Filter, handle::SeriesHandle, query::Query, range::Range, step::Step};
 use crate::{error::Result, time::Timestamp};
 
 /// A count and its span: the answer of [`SeriesHandle::total`].
@@ -105,6 +105,41 @@ impl SeriesHandle {
         let read = self.read_covers(&[key], &[&cover]).await?.remove(0);
         let sum = read.counts.into_iter().flatten().fold(0, u64::saturating_add);
         Ok(Total { sum, from: cover.from, to: cover.to, partial: read.partial })
+    }
+
+    /// As [`total`](Self::total), of all keys of a filter together.
+    ///
+    /// # Errors
+    /// As [`query_by`](Self::query_by).
+    ///
+    /// # Cost
+    /// A list of the [keys](Self::keys), and for each 1 000 of them one round trip for each partition.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Series, series::Filter, time::hours};
+    /// let requests = bay.series(Series::new("requests").labels(["endpoint", "status"]))?;
+    /// for key in ["/cart|500", "/checkout|200", "/checkout|500"] {
+    ///     requests.add(key, 2).await?;
+    /// }
+    /// let now = bay.clock().now();
+    /// let failed = Filter::new().label("status", "500");
+    /// assert_eq!(requests.total_by(&failed, now.minus(hours(1)), now.plus(hours(1))).await?.sum, 4);
+    /// # Ok(()) }
+    /// ```
+    pub async fn total_by(&self, filter: &Filter, from: Timestamp, to: Timestamp) -> Result<Total> {
+        let (keys, mut partial) = self.all_keys(&self.key_filter(filter)?).await?;
+        let cover = plan_sum(&self.grid.resolutions, from, to, self.store_time("").await);
+        let keys = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
+        let mut sum = 0_u64;
+        self.read_in_batches(&keys, &[&cover], |_, read| {
+            partial |= read.partial;
+            sum = read.counts.into_iter().flatten().fold(sum, u64::saturating_add);
+        })
+        .await?;
+        Ok(Total { sum, from: cover.from, to: cover.to, partial })
     }
 
     /// Reads the counts of `key` from `from` until before `to`, zero-filled.

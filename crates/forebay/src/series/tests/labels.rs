@@ -84,6 +84,8 @@ async fn keys_are_filtered_and_grouped_as_a_plain_count_is(series: SeriesHandle)
             let found = series.query_by(&filter, by, &query).await.expect("answers");
             let total: u64 = expected.values().map(|(_, sum)| sum).sum();
             assert_eq!(found.total.sum(), total, "{filter:?} by {by:?}");
+            let sum = series.total_by(&filter, found.total.from, found.total.to).await.expect("answers");
+            assert_eq!(sum.sum, total, "{filter:?}");
             let groups: Vec<_> = found
                 .groups
                 .iter()
