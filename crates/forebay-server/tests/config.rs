@@ -314,6 +314,22 @@ const MISTAKES: &[(&str, &str)] = &[
         "[series.hits]\nresolutions = [\"10s\"]",
         "forebay.toml:2: series.hits.resolutions[0]: resolution \"10s\": lacks the /",
     ),
+    (
+        "[series.hits]\nlabels = \"a\"",
+        "forebay.toml:2: series.hits.labels: a string, where a list is accepted",
+    ),
+    (
+        "[series.hits]\nlabels = [\"a\", 1]",
+        "forebay.toml:2: series.hits.labels[1]: an integer, where a string is",
+    ),
+    (
+        "[series.hits]\nlabels = [\"a\", \"A\"]",
+        "forebay.toml:1: series.hits: series hits: label \"A\": a label has 1",
+    ),
+    (
+        "[series.hits]\nlabels = [\"a\", \"a\"]",
+        "forebay.toml:1: series.hits: series hits: label \"a\" is there twice",
+    ),
     ("[series.hits]\nmax_keys = 0", "forebay.toml:2: series.hits.max_keys: 0 is outside 1 to 1099511627776"),
     (
         "store = \"redis://127.0.0.1\"\n[series.hits]\nmax_keys = 10",

@@ -6,13 +6,17 @@ use utoipa::ToSchema;
 use super::{
     batch::LineAnswer,
     fields::{At, Count, Key},
+    labels::Labels,
 };
 
 /// A hit.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
+#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps labels, n and at")]
 pub(crate) struct HitRequest {
     pub(crate) key: Key,
+    /// The labels under which the event's labelled series count it, in place of the key. Limits and buffers have the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<Labels>,
     /// The number of hits; default 1.
     #[serde(default)]
     pub(crate) n: Count,

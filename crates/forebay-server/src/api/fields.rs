@@ -72,6 +72,10 @@ impl Default for Cost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Key(pub(crate) String);
 
+/// A text; an integer is read as its decimal text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) String);
+
 /// A moment: an RFC 3339 text, or a number since 1970, also as a text: seconds, or by its size milli-, micro- or nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At(pub(crate) Timestamp);
@@ -91,36 +95,49 @@ pub(crate) fn integer(n: f64) -> Option<i64> {
     (n.fract() == 0.0 && n.abs() <= EXACT).then_some(n as i64)
 }
 
-struct KeyVisitor;
+/// Reads a text or an integer.
+struct TextVisitor {
+    expected: &'static str,
+}
 
-impl Visitor<'_> for KeyVisitor {
-    type Value = Key;
+impl Visitor<'_> for TextVisitor {
+    type Value = String;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a string of 1 to {} bytes, or an integer", key::Key::MAX_BYTES)
+        f.write_str(self.expected)
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
-        key::Key::new(text).map(|key| Key(key.as_str().to_owned())).map_err(E::custom)
+    fn visit_str<E: Error>(self, text: &str) -> Result<String, E> {
+        Ok(text.to_owned())
     }
 
-    fn visit_i64<E: Error>(self, n: i64) -> Result<Key, E> {
-        Ok(Key(n.to_string()))
+    fn visit_i64<E: Error>(self, n: i64) -> Result<String, E> {
+        Ok(n.to_string())
     }
 
-    fn visit_u64<E: Error>(self, n: u64) -> Result<Key, E> {
-        Ok(Key(n.to_string()))
+    fn visit_u64<E: Error>(self, n: u64) -> Result<String, E> {
+        Ok(n.to_string())
     }
 
-    fn visit_f64<E: Error>(self, n: f64) -> Result<Key, E> {
+    fn visit_f64<E: Error>(self, n: f64) -> Result<String, E> {
         let integer = integer(n).ok_or_else(|| E::invalid_type(Unexpected::Float(n), &self))?;
-        Ok(Key(integer.to_string()))
+        Ok(integer.to_string())
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(KeyVisitor)
+        const { assert!(key::Key::MAX_BYTES == 512, "the text says so") };
+        let visitor = TextVisitor { expected: "a string of 1 to 512 bytes, or an integer" };
+        let text = deserializer.deserialize_any(visitor)?;
+        key::Key::new(&text).map_err(D::Error::custom)?;
+        Ok(Self(text))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextVisitor { expected: "a string or an integer" }).map(Self)
     }
 }
 
@@ -198,6 +215,13 @@ impl PartialSchema for Key {
 }
 
 impl ToSchema for Key {}
+
+impl PartialSchema for Text {
+    fn schema() -> RefOr<Schema> {
+        let both = OneOfBuilder::new().item(ObjectBuilder::new().schema_type(Type::String));
+        both.item(ObjectBuilder::new().schema_type(Type::Integer)).into()
+    }
+}
 
 impl PartialSchema for At {
     fn schema() -> RefOr<Schema> {

@@ -10,6 +10,7 @@ pub(crate) mod declared;
 pub(crate) mod event;
 pub(crate) mod fields;
 pub(crate) mod host;
+pub(crate) mod labels;
 pub(crate) mod limit;
 pub(crate) mod live;
 pub(crate) mod lock;

@@ -2,18 +2,26 @@
 
 use forebay::{
     Timestamp,
-    series::{self, Columns, Filled, KeyPage, Range, Ranges, Total},
+    series::{self, Columns, Filled, Group, Groups, KeyPage, Range, Ranges, SeriesHandle, Total},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::fields::{At, Count, Key};
+use super::{
+    fields::{At, Count, Key},
+    labels::Labels,
+};
 
 /// A point.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
-#[serde(deny_unknown_fields, expecting = "an object with key, and perhaps n and at")]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with key or labels, and perhaps n and at")]
 pub(crate) struct PointRequest {
-    pub(crate) key: Key,
+    /// Required, unless there are labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Key>,
+    /// In place of a key, for a series that has labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) labels: Option<Labels>,
     /// The amount; default 1.
     #[serde(default)]
     pub(crate) n: Count,
@@ -72,6 +80,10 @@ pub(crate) struct DeletedBody {
 #[schema(as = SeriesKeys)]
 pub(crate) struct KeysBody {
     pub(crate) keys: Vec<String>,
+    /// The labels of each key. Left out if the series has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    pub(crate) labels: Vec<Labels>,
     /// Whether there are more: ask with the last one as `after`.
     pub(crate) more: bool,
     /// Keys may be missing that were first counted while the host of their partition was down. Left out if none are.
@@ -80,10 +92,12 @@ pub(crate) struct KeysBody {
     partial: bool,
 }
 
-impl From<KeyPage> for KeysBody {
-    fn from(page: KeyPage) -> Self {
+impl KeysBody {
+    /// A page of the keys of a series.
+    pub(crate) fn new(series: &SeriesHandle, page: KeyPage) -> Self {
         let KeyPage { keys, more, partial, .. } = page;
-        Self { keys, more, partial }
+        let labels = keys.iter().filter_map(|key| Labels::of(series, key)).collect();
+        Self { keys, labels, more, partial }
     }
 }
 
@@ -108,13 +122,38 @@ pub(crate) struct RangesBody {
     pub(crate) total: Option<Box<PointsBody>>,
 }
 
-/// The points of one key; or, for several keys or with a total, a list.
+/// The points of the keys of a group together.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Group)]
+pub(crate) struct GroupBody {
+    /// The labels of `group_by`, with the values that the keys have. A label without a value is empty.
+    pub(crate) labels: Labels,
+    /// The number of keys.
+    pub(crate) keys: usize,
+    #[serde(flatten)]
+    pub(crate) points: PointsBody,
+}
+
+/// The points of groups of keys.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[schema(as = Groups)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupsBody {
+    /// The groups, in the order of their values. Without `group_by` there is one, with all keys.
+    pub(crate) groups: Vec<GroupBody>,
+    /// The points of all keys together, with `total=true`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) total: Option<Box<PointsBody>>,
+}
+
+/// The points of one key; for several keys or with a total, a list; with `label` or `group_by`, groups.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(untagged)]
 #[schema(as = RangeAnswer)]
 pub(crate) enum RangeAnswer {
     One(Box<RangeBody>),
     Many(RangesBody),
+    Groups(GroupsBody),
 }
 
 /// Counts at regular times, or by the calendar.
@@ -256,11 +295,29 @@ impl RangeAnswer {
         let ranges = keys.iter().zip(ranges).map(|(key, range)| RangeBody::new(key, range)).collect();
         Self::Many(RangesBody { ranges, total: wants_total.then(|| Box::new(total.into())) })
     }
+
+    /// The answer for groups; without `is_grouped`, of all keys together.
+    pub(crate) fn groups(answer: Groups, is_grouped: bool, wants_total: bool) -> Self {
+        let Groups { groups, total, .. } = answer;
+        let none = || GroupBody { labels: Labels::default(), keys: 0, points: total.clone().into() };
+        let mut rows: Vec<GroupBody> = groups.into_iter().map(GroupBody::from).collect();
+        if rows.is_empty() && !is_grouped {
+            rows.push(none());
+        }
+        Self::Groups(GroupsBody { groups: rows, total: wants_total.then(|| Box::new(total.into())) })
+    }
 }
 
 impl RangeBody {
     fn new(key: &str, range: Range) -> Self {
         Self { key: key.to_owned(), points: range.into() }
+    }
+}
+
+impl From<Group> for GroupBody {
+    fn from(group: Group) -> Self {
+        let Group { labels, keys, range, .. } = group;
+        Self { labels: Labels(labels), keys, points: range.into() }
     }
 }
 

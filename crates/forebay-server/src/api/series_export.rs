@@ -28,7 +28,8 @@ pub(crate) const FORMATS: [(&str, Format); 3] =
 pub(crate) struct ExportQuery {
     /// Instead of keys: all keys that begin with this text. Without keys and prefix: all keys of the series.
     pub(crate) prefix: Option<String>,
-    /// `csv` (with a header `key,at,n,step`), `json` (a line for each bucket, with the same members), or `openmetrics`.
+    /// `csv` (with a header `key,at,n,step`), `json` (a line for each bucket, with the same members), or `openmetrics`. A series
+    /// with labels has a column `labels.NAME` for each in place of `key`, in JSON the member `labels`.
     #[param(default = "csv")]
     pub(crate) format: Option<String>,
     /// The start: RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`. Default: the oldest bucket.

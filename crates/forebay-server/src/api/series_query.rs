@@ -79,6 +79,9 @@ pub(crate) struct RangeQuery {
     #[param(value_type = Option<bool>)]
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) total: Option<String>,
+    /// In place of keys: adds up the keys with the same values of these labels, with commas between them. A row for each.
+    #[arg(long, value_name = "LABELS")]
+    pub(crate) group_by: Option<String>,
 }
 
 /// A wrong parameter: its name, and what would be accepted.
@@ -128,9 +131,15 @@ impl RangeQuery {
             .map_or(Ok(false), |text| choice("total", text, &[("true", true), ("false", false)]))
     }
 
+    /// The labels by which keys are grouped.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &str> {
+        self.group_by.iter().flat_map(|labels| labels.split(','))
+    }
+
     /// The parameters that are set.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { from, to, last, step, tz, show, moving, previous, fill, order, limit, total } = self;
+        let Self { from, to, last, step, tz, show, moving, previous, fill, order, limit, total, group_by } =
+            self;
         let named = [
             ("from", from),
             ("to", to),
@@ -144,6 +153,7 @@ impl RangeQuery {
             ("order", order),
             ("limit", limit),
             ("total", total),
+            ("group_by", group_by),
         ];
         named.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)))
     }

@@ -25,7 +25,7 @@ const REMEMBERED: Duration = hours(23);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct State {
     pub(super) series: String,
-    pub(super) label: Option<String>,
+    pub(super) id: Option<String>,
     /// The lines before it count.
     pub(super) position: Position,
     /// Whether no other lines can have been counted.
@@ -42,7 +42,7 @@ impl State {
     pub(super) fn read(
         path: &Path,
         series: &str,
-        label: Option<&str>,
+        id: Option<&str>,
         accept_repeats: bool,
     ) -> Result<Option<Self>> {
         let name = shown(&path.to_string_lossy()).into_owned();
@@ -53,10 +53,10 @@ impl State {
         let state: Self =
             serde_json::from_str(&text).with_context(|| format!("{name} is no position of an import"))?;
         ensure!(
-            state.series == series && state.label.as_deref() == label,
+            state.series == series && state.id.as_deref() == id,
             "{name} is the position of another import: of series {}{}",
             shown(&state.series),
-            state.label.as_ref().map_or(String::new(), |label| format!(", label {}", shown(label)))
+            state.id.as_ref().map_or(String::new(), |id| format!(", id {}", shown(id)))
         );
         let saved: Timestamp =
             state.saved.parse().with_context(|| format!("{name} is no position of an import"))?;
@@ -118,11 +118,10 @@ mod tests {
         assert_eq!(read(false).expect("no file"), None);
         let position = Position { bytes: 100, lines: 9, digest: "0".to_owned() };
         let (series, saved) = ("hits".to_owned(), String::new());
-        let mut state =
-            State { series, label: None, position: Position::default(), is_settled: false, saved };
+        let mut state = State { series, id: None, position: Position::default(), is_settled: false, saved };
         state.save(&file, &position).expect("written");
         assert_eq!(read(false).expect("a position"), Some(9));
-        let error = State::read(&file, "hits", Some("b"), false).expect_err("another label").to_string();
+        let error = State::read(&file, "hits", Some("b"), false).expect_err("another id").to_string();
         assert!(error.contains("the position of another import: of series hits"), "{error}");
 
         state.saved = Clock::system().now().minus(hours(30)).to_string();

@@ -22,6 +22,7 @@ mod schema;
 mod series;
 mod series_export;
 mod series_import;
+mod series_keys;
 mod series_text;
 mod serve;
 mod terminal;

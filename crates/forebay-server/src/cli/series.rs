@@ -3,14 +3,15 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, anyhow, bail};
-use forebay::Timestamp;
+use forebay::{Clock, Timestamp};
 
 use super::{
     output,
-    remote::{Place, open},
+    remote::{Place, Target},
     runtime::block_on,
     series_export::{self, ExportArgs},
     series_import::{self, ImportArgs},
+    series_keys::{self, Chosen, KeysArgs, query_string},
     series_text::describe,
     terminal::answer,
 };
@@ -21,7 +22,6 @@ use crate::{
     },
     chart::{self, Points},
     client::escaped,
-    registry::find,
     text::moment,
 };
 
@@ -35,6 +35,8 @@ Examples:
   forebay series hits 42 --last 30 --step day --tz Europe/Berlin --previous span
   forebay series hits 42 --last 24 --step 1h --show rate,max --moving 7
   forebay series hits 42 7 11 --step 1h --total
+  forebay series requests --label status=500 --group-by endpoint --from -1h
+  forebay series requests --keys --label endpoint=/checkout
   forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
@@ -53,11 +55,12 @@ pub(super) struct Args {
     /// A declared series, or its .limited
     #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
-    /// The keys, 1 to 1000: each 1 to 512 bytes
-    #[arg(required_unless_present_any = ["export", "import"], value_name = "KEY")]
-    keys: Vec<String>,
+    #[command(flatten)]
+    chosen: Chosen,
     #[command(flatten)]
     query: RangeQuery,
+    #[command(flatten)]
+    list: KeysArgs,
     /// Draw a chart of one key
     #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["export", "import"])]
     plot: Option<PathBuf>,
@@ -76,13 +79,13 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode> {
-    let Args { name, keys, query, place, format, .. } = args;
+    let Args { name, chosen, query, place, format, .. } = args;
     let format = format.as_deref();
     if args.export.export {
         if args.json {
             bail!("--json: an export has --format json");
         }
-        return series_export::run(&args.export, place, (name, keys, format), query);
+        return series_export::run(&args.export, place, (name, format), (chosen, query));
     }
     if args.import.import.is_some() {
         if let Some((field, _)) = query.parameters().next() {
@@ -92,6 +95,15 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     }
     if format.is_some() {
         bail!("--format: of an export or an import");
+    }
+    if args.list.list_keys {
+        if let Some((field, _)) = query.parameters().next() {
+            bail!("--{field}: --keys lists keys with any count that is kept");
+        }
+        return series_keys::run(place, name, (chosen, args.export.prefix.as_deref()), args.json);
+    }
+    if args.export.prefix.is_some() {
+        bail!("--prefix: with --export or --keys");
     }
     check_plot(args)?;
     let found = block_on(ask(args))?;
@@ -107,7 +119,7 @@ fn check_plot(args: &Args) -> Result<()> {
     if args.plot.is_none() {
         return Ok(());
     }
-    if args.keys.len() > 1 || args.query.total.is_some() {
+    if args.chosen.key.len() != 1 || args.query.total.is_some() {
         bail!("--plot: a chart has one key and no --total");
     }
     if args.query.order.is_some() || args.query.limit.is_some() {
@@ -133,25 +145,15 @@ fn plot(args: &Args, path: &std::path::Path, range: &RangeBody) -> Result<()> {
 }
 
 async fn ask(args: &Args) -> Result<RangeAnswer> {
-    let Args { name, keys, query, place, .. } = args;
+    let Args { name, chosen, query, place, .. } = args;
     let wrong = |wrong: WrongParameter| anyhow!("--{}", wrong.detail);
-    let total = query.wants_total().map_err(wrong)?;
-    if let Some(config) = place.opened()? {
-        let limited = name.strip_suffix(".limited");
-        let (_, definition) = find("series", limited.unwrap_or(name), &config.series)?;
-        let bay = open(&config).await?;
-        let series = bay.series(definition.clone())?;
-        let series = if limited.is_some() { series.limited() } else { series };
-        let query = query.query(series.store_time(&keys[0]).await).map_err(wrong)?;
-        let found = match keys.as_slice() {
-            [key] if !total => RangeAnswer::one(key, series.query(key, &query).await?),
-            _ => RangeAnswer::many(keys, series.query_many(keys, &query).await?, total),
-        };
-        bay.close().await?;
-        return Ok(found);
-    }
-    let keys = keys.iter().map(|key| ("key", key.as_str()));
-    let pairs = keys.chain(query.parameters()).map(|(field, value)| format!("{field}={}", escaped(value)));
-    let path = format!("/v1/series/{}?{}", escaped(name), pairs.collect::<Vec<_>>().join("&"));
-    place.client()?.get(&path).await?.read(&[])
+    // The options are checked before anything is asked, so that a mistake is told by the name of its option.
+    query.wants_total().map_err(wrong)?;
+    let _ = query.query(Clock::system().now()).map_err(wrong)?;
+    let pairs = query_string(chosen.parameters().chain(query.parameters()));
+    let path = format!("/v1/series/{}?{pairs}", escaped(name));
+    let target = Target::open(place).await?;
+    let found = async { target.client()?.get(&path).await?.read(&[]) }.await;
+    target.close().await?;
+    found
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::{
     remote::{Place, Target},
     runtime::block_on,
+    series_keys::{Chosen, query_string},
     terminal::write_lines,
 };
 use crate::{api::series_query::RangeQuery, client::escaped};
@@ -17,9 +18,9 @@ pub(super) struct ExportArgs {
     /// Write the counts of keys to stdout, in the finest buckets that are kept; without a key, of all keys
     #[arg(long)]
     pub(super) export: bool,
-    /// With --export: of the keys that begin with this text
-    #[arg(long, value_name = "TEXT", requires = "export", conflicts_with = "keys")]
-    prefix: Option<String>,
+    /// With --export or --keys: of the keys that begin with this text
+    #[arg(long, value_name = "TEXT", conflicts_with = "key")]
+    pub(super) prefix: Option<String>,
     /// With --export: also zeros from the first to the last count of a key
     #[arg(long, requires = "export")]
     zeros: bool,
@@ -28,10 +29,10 @@ pub(super) struct ExportArgs {
 pub(super) fn run(
     args: &ExportArgs,
     place: &Place,
-    (name, keys, format): (&str, &[String], Option<&str>),
-    query: &RangeQuery,
+    (name, format): (&str, Option<&str>),
+    (chosen, query): (&Chosen, &RangeQuery),
 ) -> Result<ExitCode> {
-    let mut pairs: Vec<(&str, &str)> = keys.iter().map(|key| ("key", key.as_str())).collect();
+    let mut pairs: Vec<(&'static str, &str)> = chosen.parameters().collect();
     for (field, value) in query.parameters() {
         if !["from", "to", "step", "tz"].contains(&field) {
             bail!("--{field}: an export has the counts alone, with --from, --to, --step and --tz");
@@ -41,9 +42,7 @@ pub(super) fn run(
     pairs.extend(args.prefix.as_deref().map(|prefix| ("prefix", prefix)));
     pairs.extend(format.map(|format| ("format", format)));
     pairs.extend(args.zeros.then_some(("zeros", "true")));
-    let pairs: Vec<String> =
-        pairs.into_iter().map(|(field, value)| format!("{field}={}", escaped(value))).collect();
-    let path = format!("/v1/series/{}/export?{}", escaped(name), pairs.join("&"));
+    let path = format!("/v1/series/{}/export?{}", escaped(name), query_string(pairs));
     block_on(async {
         let target = Target::open(place).await?;
         let written = write(&target, &path).await;

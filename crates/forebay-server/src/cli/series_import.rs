@@ -29,11 +29,15 @@ const MAX_SHOWN: usize = 10;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct ImportArgs {
     /// Count the lines of a file: CSV with a header, or JSON objects, also as gzip; - reads standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["export", "keys"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["export", "key"])]
     pub(super) import: Option<String>,
     /// With --import: the column of CSV with the key
     #[arg(long, value_name = "NAME", requires = "import", default_value = "key")]
     key_column: String,
+    /// With --import: the column of CSV with the values of a label, in place of a key; once for each label. Columns labels.NAME
+    /// are read without it
+    #[arg(long, value_name = "LABEL=COLUMN", requires = "import", value_parser = label_column)]
+    label_column: Vec<(String, String)>,
     /// With --import: the column of CSV with the time
     #[arg(long, value_name = "NAME", requires = "import", default_value = "at")]
     at_column: String,
@@ -53,16 +57,22 @@ pub(super) struct ImportArgs {
     #[arg(long, value_name = "FILE", requires = "import")]
     rejects: Option<PathBuf>,
     /// With --import: make this another import than an earlier one of the same lines, which would count once
-    #[arg(long, value_name = "TEXT", requires = "import", value_parser = label)]
-    label: Option<String>,
+    #[arg(long, value_name = "TEXT", requires = "import", value_parser = id)]
+    import_id: Option<String>,
     /// With --import: how long a server that does not answer is waited for
     #[arg(long, value_name = "SPAN", requires = "import", default_value = "2m")]
     patience: Span,
 }
 
-fn label(text: &str) -> Result<String, String> {
-    let is_label = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic());
-    if is_label { Ok(text.to_owned()) } else { Err("1 to 64 visible ASCII characters".to_owned()) }
+fn label_column(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once('=').filter(|(label, column)| !label.is_empty() && !column.is_empty());
+    let (label, column) = pair.ok_or("LABEL=COLUMN, such as endpoint=path")?;
+    Ok((label.to_owned(), column.to_owned()))
+}
+
+fn id(text: &str) -> Result<String, String> {
+    let is_id = (1..=64).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_graphic());
+    if is_id { Ok(text.to_owned()) } else { Err("1 to 64 visible ASCII characters".to_owned()) }
 }
 
 /// The result of an import.
@@ -154,13 +164,17 @@ struct Import<'a> {
 
 impl<'a> Import<'a> {
     fn open(args: &'a ImportArgs, name: &'a str, source: &Source, form: Option<Form>) -> Result<Self> {
-        let label = args.label.as_deref();
-        let read = |path: &PathBuf| State::read(path, name, label, args.accept_repeats);
+        let id = args.import_id.as_deref();
+        let read = |path: &PathBuf| State::read(path, name, id, args.accept_repeats);
         let known = args.state.as_ref().map(read).transpose()?.flatten();
         let input = source.open()?;
         let bar = Bar::new(input.size(), input.taken());
-        let columns =
-            Columns { key: args.key_column.clone(), at: args.at_column.clone(), n: args.n_column.clone() };
+        let columns = Columns {
+            key: args.key_column.clone(),
+            labels: args.label_column.clone(),
+            at: args.at_column.clone(),
+            n: args.n_column.clone(),
+        };
         let options = Options { form, columns, unit: args.unit };
         let position = known.as_ref().map(|state| &state.position);
         let reader =
@@ -176,7 +190,7 @@ impl<'a> Import<'a> {
         let summary = Summary { position: position.clone(), ..Summary::default() };
         let state = State {
             series: name.to_owned(),
-            label: args.label.clone(),
+            id: args.import_id.clone(),
             position,
             is_settled: false,
             saved: String::new(),
@@ -188,7 +202,7 @@ impl<'a> Import<'a> {
         let target = Arc::new(Target::open(place).await?);
         let connect = target.clone();
         let patience = self.args.patience.0;
-        let sender = Sender::new(move || connect.client(), self.name, self.args.label.clone(), patience);
+        let sender = Sender::new(move || connect.client(), self.name, self.args.import_id.clone(), patience);
         let ended = self.send_all(&sender).await;
         drop(sender);
         if let Some(target) = Arc::into_inner(target) {

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use forebay::Timestamp;
 
+use super::series_keys::describe_labels;
 use crate::{
-    api::series::{ColumnsBody, FilledBody, PointLength, PointsBody, RangeAnswer, RangesBody},
+    api::series::{
+        ColumnsBody, FilledBody, GroupBody, GroupsBody, PointLength, PointsBody, RangeAnswer, RangesBody,
+    },
     chart::spark,
     text::{Span, count, shown},
 };
@@ -18,12 +21,25 @@ pub(super) fn describe(answer: &RangeAnswer) -> String {
     match answer {
         RangeAnswer::One(range) => describe_points(&range.points),
         RangeAnswer::Many(RangesBody { ranges, total }) => {
-            let titled = |title: &str, points| format!("{}\n{}", shown(title), describe_points(points));
-            let ranges = ranges.iter().map(|range| titled(&format!("key {}", range.key), &range.points));
-            let total = total.iter().map(|points| titled("all keys together", points));
-            ranges.chain(total).collect::<Vec<_>>().join("\n\n")
+            let rows = ranges.iter().map(|range| (format!("key {}", shown(&range.key)), &range.points));
+            titled(rows, total.as_deref())
+        }
+        RangeAnswer::Groups(GroupsBody { groups, total }) => {
+            titled(groups.iter().map(|group| (title(group), &group.points)), total.as_deref())
         }
     }
+}
+
+/// Rows with their titles, and the total.
+fn titled<'a>(rows: impl Iterator<Item = (String, &'a PointsBody)>, total: Option<&'a PointsBody>) -> String {
+    let total = total.map(|points| ("all keys together".to_owned(), points));
+    let row = |(title, points)| format!("{title}\n{}", describe_points(points));
+    rows.chain(total).map(row).collect::<Vec<_>>().join("\n\n")
+}
+
+fn title(group: &GroupBody) -> String {
+    let keys = count(group.keys as u64, "key");
+    if group.labels.0.is_empty() { keys } else { format!("{}: {keys}", describe_labels(&group.labels)) }
 }
 
 fn describe_points(points: &PointsBody) -> String {

@@ -28,6 +28,12 @@ pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series
             node.number(1..=1 << 40)
         });
         series = max_keys.into_iter().fold(series, Series::max_keys);
+        if let Some(list) = fields.optional("labels") {
+            let labels: Vec<Option<String>> = list.list().iter().map(Node::text).collect();
+            if let Some(labels) = labels.into_iter().collect::<Option<Vec<_>>>() {
+                series = series.labels(labels);
+            }
+        }
         node.accept(series.check());
         fields.finish();
         Some(series)

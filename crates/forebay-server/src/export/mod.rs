@@ -12,5 +12,5 @@ mod points;
 mod rows;
 mod run;
 
-pub(crate) use rows::csv_cell;
+pub(crate) use rows::{LABELS, csv_cell};
 pub(crate) use run::{Export, Keys};

@@ -24,11 +24,21 @@ pub(crate) fn write_head(text: &mut String, metric: &str, kind: &str, help: &str
     let _ = writeln!(text, "# HELP {metric} {help}\n# TYPE {metric} {kind}");
 }
 
-/// Writes a sample of a key. The times of a key rise.
-pub(crate) fn write_sample(text: &mut String, metric: &str, key: &str, value: u64, at: Timestamp) {
-    let _ = write!(text, "{metric}{{key=\"");
-    write_escaped(text, key);
-    let _ = writeln!(text, "\"}} {value} {}", at.as_secs());
+/// The name of the samples of a key: the metric and the labels of the key.
+pub(crate) fn sample_name<'a>(metric: &str, labels: impl Iterator<Item = (&'a str, String)>) -> String {
+    let mut name = format!("{metric}{{");
+    for (place, (label, value)) in labels.enumerate() {
+        let _ = write!(name, "{}{label}=\"", if place == 0 { "" } else { "," });
+        write_escaped(&mut name, &value);
+        name.push('"');
+    }
+    name.push('}');
+    name
+}
+
+/// Writes a sample. The times of a key rise.
+pub(crate) fn write_sample(text: &mut String, name: &str, value: u64, at: Timestamp) {
+    let _ = writeln!(text, "{name} {value} {}", at.as_secs());
 }
 
 /// Writes a label's value with its escapes. Readers take a zero byte for the end of the text: it becomes `\0` as two characters.
@@ -53,9 +63,11 @@ mod tests {
         assert_eq!(metric_name("per-user_2.limited"), "per_user_2_limited");
         let mut text = String::new();
         write_head(&mut text, "hits_total", "unknown", "All hits.");
-        write_sample(&mut text, "hits_total", "a\\b\"c\nd\0é", u64::MAX, Timestamp::from_secs(1_767_225_600));
+        let labels = [("key", "a\\b\"c\nd\0é".to_owned()), ("b", "|".to_owned())];
+        let name = sample_name("hits_total", labels.into_iter());
+        write_sample(&mut text, &name, u64::MAX, Timestamp::from_secs(1_767_225_600));
         let told = "# HELP hits_total All hits.\n# TYPE hits_total unknown\n\
-            hits_total{key=\"a\\\\b\\\"c\\nd\\\\0é\"} 18446744073709551615 1767225600\n";
+            hits_total{key=\"a\\\\b\\\"c\\nd\\\\0é\",b=\"|\"} 18446744073709551615 1767225600\n";
         assert_eq!(text, told);
     }
 }

@@ -4,17 +4,17 @@ use std::{fmt, mem, time::Duration};
 
 use forebay::{
     Error, ErrorKind, Retry, Timestamp,
-    series::{BucketReader, Buckets, KeyQuery, SeriesHandle},
+    series::{BucketReader, Buckets, Filter, KeyQuery, SeriesHandle},
 };
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::{
-    openmetrics::{EOF, metric_name, write_head, write_sample},
+    openmetrics::{EOF, metric_name, sample_name, write_head, write_sample},
     points::{Point, Points},
-    rows::{CSV_HEADER, write_csv, write_json},
+    rows::{csv_header, csv_name, json_name, write_csv, write_json},
 };
-use crate::api::series_export::Format;
+use crate::{api::series_export::Format, prometheus::labels_of};
 
 /// The bytes of a part of the text.
 const PART: usize = 64 * 1024;
@@ -33,8 +33,8 @@ const KEY_PAGE: usize = 10_000;
 pub(crate) enum Keys {
     /// These, in this order.
     Named(Vec<String>),
-    /// Those that begin with a text.
-    Prefix(String),
+    /// Those of a filter.
+    Filter(Filter),
 }
 
 /// An export of a series.
@@ -143,7 +143,7 @@ impl Export {
         let metric = metric_name(self.series.name().as_str());
         match self.format {
             Format::Csv => {
-                output.text.push_str(CSV_HEADER);
+                output.text.push_str(&csv_header(&self.series));
                 self.write_keys(Lines::Csv, &metric, output).await?;
             }
             Format::Json => self.write_keys(Lines::Json, &metric, output).await?,
@@ -172,7 +172,14 @@ impl Export {
         let mut keys = std::pin::pin!(self.key_stream().map(read).buffered(MAX_IN_FLIGHT));
         while let Some((reader, page)) = keys.try_next().await? {
             let points = Points::new(self.step, zeros);
-            let writer = KeyWriter { lines, metric, zeros, total: 0, points };
+            let name = match lines {
+                Lines::Csv => csv_name(&self.series, reader.key()),
+                Lines::Json => json_name(&self.series, reader.key()),
+                Lines::Total | Lines::Increments => {
+                    sample_name(metric, labels_of(&self.series, reader.key()))
+                }
+            };
+            let writer = KeyWriter { lines, name, zeros, total: 0, points };
             writer.write(reader, page, output).await?;
         }
         Ok(())
@@ -180,11 +187,11 @@ impl Export {
 
     /// The keys, page by page.
     fn key_stream(&self) -> impl Stream<Item = Result<String, Error>> {
-        let prefix = match &self.keys {
+        let filter = match &self.keys {
             Keys::Named(keys) => return stream::iter(keys.clone()).map(Ok).left_stream(),
-            Keys::Prefix(prefix) => prefix,
+            Keys::Filter(filter) => filter.clone(),
         };
-        let first = KeyQuery::new().prefix(prefix).limit(KEY_PAGE);
+        let first = KeyQuery::new().filter(filter).limit(KEY_PAGE);
         let pages = stream::try_unfold(Some(first), move |query| async move {
             let Some(query) = query else { return Ok(None) };
             let page = self.series.keys(&query).await?;
@@ -201,16 +208,17 @@ impl Export {
 }
 
 /// Writes the points of a key.
-struct KeyWriter<'a> {
+struct KeyWriter {
     lines: Lines,
-    metric: &'a str,
+    /// The text that names the key, in the form of the lines.
+    name: String,
     zeros: bool,
     /// The sum of the points so far.
     total: u64,
     points: Points,
 }
 
-impl KeyWriter<'_> {
+impl KeyWriter {
     async fn write(
         mut self,
         mut reader: BucketReader,
@@ -224,7 +232,7 @@ impl KeyWriter<'_> {
                     // Most buckets are zero.
                     if n > 0 || self.zeros {
                         self.points.push(Point { start, step, n });
-                        self.write_ready(reader.key(), output).await?;
+                        self.write_ready(output).await?;
                     }
                     start = start.plus(step);
                 }
@@ -232,18 +240,18 @@ impl KeyWriter<'_> {
             page = reader.next().await?;
         }
         self.points.finish();
-        self.write_ready(reader.key(), output).await
+        self.write_ready(output).await
     }
 
-    async fn write_ready(&mut self, key: &str, output: &mut Output) -> Result<(), Stop> {
+    async fn write_ready(&mut self, output: &mut Output) -> Result<(), Stop> {
         while let Some(point) = self.points.pop() {
-            let text = &mut output.text;
+            let (text, name) = (&mut output.text, &self.name);
             self.total = self.total.saturating_add(point.n);
             match self.lines {
-                Lines::Csv => write_csv(text, key, point),
-                Lines::Json => write_json(text, key, point),
-                Lines::Total => write_sample(text, self.metric, key, self.total, point.end()),
-                Lines::Increments => write_sample(text, self.metric, key, point.n, point.end()),
+                Lines::Csv => write_csv(text, name, point),
+                Lines::Json => write_json(text, name, point),
+                Lines::Total => write_sample(text, name, self.total, point.end()),
+                Lines::Increments => write_sample(text, name, point.n, point.end()),
             }
             if output.text.len() >= PART {
                 output.send().await?;

@@ -29,7 +29,7 @@ impl From<&Problem> for LineAnswer {
 pub(super) type Failure = (Problem, Option<RetryState>);
 
 /// The failure of a line with a single part.
-fn failure(error: forebay::Error) -> Failure {
+pub(super) fn failure(error: forebay::Error) -> Failure {
     let state = RetryState::from(&error);
     let problem = Problem::from(error);
     let failed = problem.status.is_server_error();
@@ -110,9 +110,9 @@ pub(super) fn respond_one(answer: Result<Response, Failure>) -> Result<Response,
 }
 
 /// The response to a single write to a series or a buffer.
-pub(super) fn respond_added(answer: Result<(), forebay::Error>) -> Result<Response, Problem> {
+pub(super) fn respond_added(answer: Result<(), Failure>) -> Result<Response, Problem> {
     let body = Added { accepted: 1, ..Added::default() };
-    respond_one(answer.map(|()| (StatusCode::ACCEPTED, Json(body)).into_response()).map_err(failure))
+    respond_one(answer.map(|()| (StatusCode::ACCEPTED, Json(body)).into_response()))
 }
 
 /// The response to a batch of writes to a series or a buffer.

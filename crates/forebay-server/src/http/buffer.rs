@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
+    batch::{LineResult, MAX_IN_FLIGHT, failure, respond_added, respond_added_batch},
     once::Keyed,
     row::{cells_of_query, key_of, row, to_json},
 };
@@ -81,7 +81,7 @@ async fn write(
                 Some(keyed) => buffer.add_once(&keyed.line(0), row).await,
                 None => buffer.add_rows(vec![row]).await.into_iter().collect(),
             };
-            respond_added(answer)?
+            respond_added(answer.map_err(failure))?
         }
         (OneOrMany::Many(requests), keyed) => {
             let lines = match keyed {

@@ -1,5 +1,7 @@
 //! `POST /v1/events/{event}`: limits, series and buffers in one call.
 
+use std::borrow::Cow;
+
 use axum::{
     Extension,
     http::StatusCode,
@@ -139,11 +141,19 @@ async fn take(
     request: HitRequest,
     line: Option<forebay::once::RequestItem>,
 ) -> Result<Hit, Failure> {
-    let HitRequest { key: Key(key), n: Count(n), at } = request;
+    let HitRequest { key: Key(key), labels, n: Count(n), at } = request;
+    let handle = match labels.map(|labels| event.handle.labelled(labels.iter())).transpose() {
+        Ok(None) => Cow::Borrowed(&event.handle),
+        Ok(Some(labelled)) => Cow::Owned(labelled),
+        Err(error) => {
+            event.metrics.invalid.increment(1);
+            return Err((Problem::from(error).with("field", "labels"), None));
+        }
+    };
     let answer = match (line, at) {
-        (Some(line), at) => event.handle.hit_once(&line, &key, n, at.map(|At(at)| at)).await,
-        (None, Some(At(at))) => event.handle.hit_at(&key, n, at).await,
-        (None, None) => event.handle.hit(&key, n).await,
+        (Some(line), at) => handle.hit_once(&line, &key, n, at.map(|At(at)| at)).await,
+        (None, Some(At(at))) => handle.hit_at(&key, n, at).await,
+        (None, None) => handle.hit(&key, n).await,
     };
     match answer {
         Ok(hit) => {

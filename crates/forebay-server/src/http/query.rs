@@ -54,49 +54,6 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Shared> for Path<T> {
     }
 }
 
-/// The keys of the query, at least one, and its other parameters as a type.
-#[derive(Debug)]
-pub(crate) struct KeysAnd<T>(pub(crate) Vec<String>, pub(crate) T);
-
-/// The keys of the query, if it has any, and its other parameters as a type.
-#[derive(Debug)]
-pub(crate) struct AnyKeysAnd<T>(pub(crate) Vec<String>, pub(crate) T);
-
-impl<T: DeserializeOwned> FromRequestParts<Shared> for KeysAnd<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
-        let AnyKeysAnd(keys, query) = AnyKeysAnd::from_request_parts(parts, app).await?;
-        if keys.is_empty() {
-            return Err(Problem::field("key", "query: missing field `key`"));
-        }
-        Ok(Self(keys, query))
-    }
-}
-
-impl<T: DeserializeOwned> FromRequestParts<Shared> for AnyKeysAnd<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Shared) -> Result<Self, Problem> {
-        let query = parts.uri.query().unwrap_or_default();
-        check_query(query)?;
-        // The decoder of types accepts each name once.
-        let (keys, others): (Vec<&str>, Vec<&str>) =
-            query.split('&').partition(|pair| name_of(pair) == "key");
-        let keys: Vec<String> =
-            keys.into_iter().map(|pair| decoded(pair.split_once('=').map_or("", |(_, key)| key))).collect();
-        let path = format!("{}?{}", parts.uri.path(), others.join("&"));
-        let mut rest = parts.clone();
-        rest.uri = path.parse().map_err(|_| Problem::field("", "query: not a query"))?;
-        let Query(query) = Query::from_request_parts(&mut rest, app).await?;
-        Ok(Self(keys, query))
-    }
-}
-
-fn name_of(pair: &str) -> String {
-    decoded(pair.split_once('=').map_or(pair, |(name, _)| name))
-}
-
 /// A part of a query that is known to be percent-encoded UTF-8.
 pub(super) fn decoded(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
@@ -170,16 +127,6 @@ pub(super) struct DeleteQuery {
     pub(super) tz: String,
 }
 
-/// The query of one or more keys.
-#[derive(Debug, IntoParams)]
-#[expect(dead_code, reason = "describes the parameter to OpenAPI; `KeysAnd` reads it")]
-#[into_params(parameter_in = Query)]
-pub(super) struct KeysQuery {
-    /// 1 to 512 bytes of UTF-8. Once for each key: `key=a&key=b`, up to 1 000. The head of a request has at most 32 KiB.
-    #[param(min_items = 1, max_items = 1_000)]
-    key: Vec<String>,
-}
-
 /// The keys of a series that are listed.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -195,66 +142,58 @@ pub(super) struct ListQuery {
     pub(super) limit: Option<usize>,
 }
 
-/// The query of any number of keys.
-#[derive(Debug, IntoParams)]
-#[expect(dead_code, reason = "describes the parameter to OpenAPI; `AnyKeysAnd` reads it")]
+/// The query of a sum.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct AnyKeysQuery {
-    /// 1 to 512 bytes of UTF-8. Once for each key: `key=a&key=b`, up to 1 000.
-    #[param(max_items = 1_000)]
-    key: Option<Vec<String>>,
+pub(super) struct SumQuery {
+    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+    #[serde(default = "day_ago")]
+    #[param(default = "-1d")]
+    pub(super) from: String,
+    /// The exclusive end, in the same forms as `from`.
+    #[serde(default = "now")]
+    #[param(default = "now")]
+    pub(super) to: String,
+    /// The time zone of `today`, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[param(default = "UTC")]
+    pub(super) tz: String,
 }
 
-/// Defines the query of a time range of a key, with further parameters.
-macro_rules! range_query {
-    ($(#[$doc:meta])* $name:ident { $($rest:tt)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Deserialize, IntoParams)]
-        #[serde(deny_unknown_fields)]
-        #[into_params(parameter_in = Query)]
-        pub(super) struct $name {
-            /// 1 to 512 bytes of UTF-8.
-            #[param(min_length = 1, max_length = 512)]
-            pub key: String,
-            /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
-            #[serde(default = "day_ago")]
-            #[param(default = "-1d")]
-            pub from: String,
-            /// The exclusive end, in the same forms as `from`.
-            #[serde(default = "now")]
-            #[param(default = "now")]
-            pub to: String,
-            /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
-            #[serde(default = "utc")]
-            #[param(default = "UTC")]
-            pub tz: String,
-            $($rest)*
-        }
-    };
-}
-
-range_query! {
-    /// The query of a sum.
-    SumQuery {}
-}
-
-range_query! {
-    /// The query of a chart.
-    ChartQuery {
-        /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-        /// By default the finest that gives at most 1 500 points.
-        pub step: Option<String>,
-        /// The colours.
-        #[serde(default)]
-        #[param(inline)]
-        pub theme: Theme,
-        /// Pixels, 320 to 4096.
-        #[param(minimum = 320, maximum = 4096, default = 960)]
-        pub width: Option<u32>,
-        /// Pixels, 200 to 4096.
-        #[param(minimum = 200, maximum = 4096, default = 360)]
-        pub height: Option<u32>,
-    }
+/// The query of a chart.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ChartQuery {
+    /// 1 to 512 bytes of UTF-8.
+    #[param(min_length = 1, max_length = 512)]
+    pub key: String,
+    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
+    #[serde(default = "day_ago")]
+    #[param(default = "-1d")]
+    pub from: String,
+    /// The exclusive end, in the same forms as `from`.
+    #[serde(default = "now")]
+    #[param(default = "now")]
+    pub to: String,
+    /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
+    #[serde(default = "utc")]
+    #[param(default = "UTC")]
+    pub tz: String,
+    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
+    /// By default the finest that gives at most 1 500 points.
+    pub step: Option<String>,
+    /// The colours.
+    #[serde(default)]
+    #[param(inline)]
+    pub theme: Theme,
+    /// Pixels, 320 to 4096.
+    #[param(minimum = 320, maximum = 4096, default = 960)]
+    pub width: Option<u32>,
+    /// Pixels, 200 to 4096.
+    #[param(minimum = 200, maximum = 4096, default = 360)]
+    pub height: Option<u32>,
 }
 
 fn day_ago() -> String {

@@ -16,17 +16,19 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{LineResult, MAX_IN_FLIGHT, respond_added, respond_added_batch},
+    batch::{Failure, LineResult, MAX_IN_FLIGHT, failure, respond_added, respond_added_batch},
+    chosen::{ChosenAnd, ChosenQuery, LabelsQuery, Selection},
     once::Keyed,
     query::{
-        ChartQuery, DeleteQuery, KeysAnd, KeysQuery, ListQuery, SumQuery, between, checked_key,
-        regular_length, regular_step, zone,
+        ChartQuery, DeleteQuery, ListQuery, SumQuery, between, checked_key, regular_length, regular_step,
+        zone,
     },
 };
 use crate::{
     api::{
-        batch::Added,
+        batch::{Added, Outcome},
         fields::{At, Count, Key},
+        labels::Labels,
         series::{DeletedBody, KeysBody, MoveRequest, MovedBody, PointRequest, RangeAnswer, Sum},
         series_query::RangeQuery,
     },
@@ -95,7 +97,7 @@ async fn add(
                 match request {
                     Ok(request) => {
                         let line = keyed.map(|keyed| keyed.line(number));
-                        LineResult::from(add_point(series, request, line).await)
+                        LineResult::from(add_point(series, request, line).await.map(|()| Outcome::Accepted))
                     }
                     Err(problem) => problem.into(),
                 }
@@ -110,55 +112,111 @@ async fn add_point(
     series: &SeriesEntry,
     request: PointRequest,
     line: Option<forebay::once::RequestItem>,
-) -> Result<(), forebay::Error> {
-    let PointRequest { key: Key(key), n: Count(n), at } = request;
-    match (line, at) {
-        (Some(line), at) => series.handle.add_once(&line, key, n, at.map(|At(at)| at)).await?,
-        (None, Some(At(at))) => series.handle.add_at(key, n, at).await?,
-        (None, None) => series.handle.add(key, n).await?,
-    }
+) -> Result<(), Failure> {
+    let PointRequest { key, labels, n: Count(n), at } = request;
+    let key = point_key(&series.handle, key, labels).map_err(|problem| (problem, None))?;
+    let added = match (line, at) {
+        (Some(line), at) => series.handle.add_once(&line, key, n, at.map(|At(at)| at)).await,
+        (None, Some(At(at))) => series.handle.add_at(key, n, at).await,
+        (None, None) => series.handle.add(key, n).await,
+    };
+    added.map_err(failure)?;
     series.metrics.points.increment(1);
     Ok(())
 }
 
+/// The key of a point, which has one or labels.
+fn point_key(series: &SeriesHandle, key: Option<Key>, labels: Option<Labels>) -> Result<String, Problem> {
+    match (key, labels) {
+        (Some(Key(key)), None) => Ok(key),
+        (None, Some(labels)) => {
+            series.key_of(labels.iter()).map_err(|error| Problem::from(error).with("field", "labels"))
+        }
+        (None, None) => Err(Problem::field("key", "missing field `key`, or `labels` in its place")),
+        (Some(_), Some(_)) => Err(Problem::field("labels", "labels: a key and labels: one of them")),
+    }
+}
+
 /// The counts of one or more keys over time, with zeros where nothing was counted, and what is computed from them.
 #[utoipa::path(
-    get, path = "/v1/series/{series}", params(KeysQuery, RangeQuery), security(("token" = ["read"])),
+    get, path = "/v1/series/{series}", params(ChosenQuery, RangeQuery), security(("token" = ["read"])),
     responses((
         status = 200,
-        description = "The points of the key; for several keys, or with `total`, a list. At most 100 000 points and a \
-            million buckets for all keys together, with the points before the range and of the previous period",
+        description = "The points of the key; for several keys, or with `total`, a list; with `label` or `group_by`, groups. At \
+            most 100 000 points and a million buckets for all keys together, with the points before the range and of the \
+            previous period; for groups, 10 000 keys, 1 000 groups and 20 million buckets",
         body = RangeAnswer,
     )),
 )]
 async fn range(
     Read(app): Read,
     Path(series): Path<String>,
-    KeysAnd(keys, query): KeysAnd<RangeQuery>,
+    ChosenAnd(chosen, query): ChosenAnd<RangeQuery>,
 ) -> JsonResult<RangeAnswer> {
     let series = find(&app, &series)?;
-    for key in &keys {
-        checked_key(key)?;
+    if query.group_by.is_some() && chosen.has_keys() {
+        return Err(Problem::field(
+            "group_by",
+            "group_by: of the keys that label chooses, or of all; leave out key",
+        ));
     }
-    let total = query.wants_total()?;
-    let query = query.query(series.store_time(&keys[0]).await)?;
-    if let ([key], false) = (keys.as_slice(), total) {
-        return Ok(Json(RangeAnswer::one(key, series.query(key, &query).await?)));
-    }
-    Ok(Json(RangeAnswer::many(&keys, series.query_many(&keys, &query).await?, total)))
+    let selection = chosen.selection(query.group_by.is_some())?;
+    Ok(Json(answer(&series, &selection, &query).await?))
 }
 
-/// The sum of a key's counts in a time range.
+/// The answer for keys, of which there is at least one, or for groups of those of a filter.
+async fn answer(
+    series: &SeriesHandle,
+    selection: &Selection,
+    texts: &RangeQuery,
+) -> Result<RangeAnswer, Problem> {
+    let total = texts.wants_total()?;
+    let query = async |of: &str| Ok::<_, Problem>(texts.query(series.store_time(of).await)?);
+    Ok(match selection {
+        Selection::Keys(keys) => match (keys.as_slice(), total) {
+            ([key], false) => RangeAnswer::one(key, series.query(key, &query(key).await?).await?),
+            (keys, _) => {
+                RangeAnswer::many(keys, series.query_many(keys, &query(&keys[0]).await?).await?, total)
+            }
+        },
+        Selection::Filter(filter) => {
+            let groups = series.query_by(filter, texts.groups(), &query("").await?).await?;
+            RangeAnswer::groups(groups, texts.group_by.is_some(), total)
+        }
+    })
+}
+
+/// The sum of the counts of a key in a time range, or of all keys with some labels.
 #[utoipa::path(
-    get, path = "/v1/series/{series}/sum", params(SumQuery), security(("token" = ["read"])),
+    get, path = "/v1/series/{series}/sum", params(ChosenQuery, SumQuery), security(("token" = ["read"])),
     responses(
         (status = 200, description = "The sum; the range is widened to the finest buckets that are still kept, see `from` and `to`", body = Sum),
     ),
 )]
-async fn sum(Read(app): Read, Path(series): Path<String>, Query(query): Query<SumQuery>) -> JsonResult<Sum> {
-    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    Ok(Json(Sum::from(series.total(key, from, to).await?)))
+async fn sum(
+    Read(app): Read,
+    Path(series): Path<String>,
+    ChosenAnd(chosen, query): ChosenAnd<SumQuery>,
+) -> JsonResult<Sum> {
+    let (series, selection) = (find(&app, &series)?, chosen.selection(false)?);
+    let span = async |of: &str| between(&query.from, &query.to, &query.tz, series.store_time(of).await);
+    let total = match &selection {
+        Selection::Keys(keys) if keys.len() > 1 => {
+            return Err(Problem::field(
+                "key",
+                "query: duplicate field `key`: a sum is of one key, or of labels",
+            ));
+        }
+        Selection::Keys(keys) => {
+            let (from, to) = span(&keys[0]).await?;
+            series.total(&keys[0], from, to).await?
+        }
+        Selection::Filter(filter) => {
+            let (from, to) = span("").await?;
+            series.total_by(filter, from, to).await?
+        }
+    };
+    Ok(Json(Sum::from(total)))
 }
 
 /// A chart of the counts of a key over time.
@@ -187,20 +245,23 @@ async fn chart(
 
 /// The keys of a series that have a count which is kept, in the order of their bytes.
 #[utoipa::path(
-    get, path = "/v1/series/{series}/keys", params(ListQuery), security(("token" = ["read"])),
+    get, path = "/v1/series/{series}/keys", params(LabelsQuery, ListQuery), security(("token" = ["read"])),
     responses((status = 200, description = "A page of keys", body = KeysBody)),
 )]
 async fn keys(
     Read(app): Read,
     Path(series): Path<String>,
-    Query(query): Query<ListQuery>,
+    ChosenAnd(chosen, query): ChosenAnd<ListQuery>,
 ) -> JsonResult<KeysBody> {
     let ListQuery { prefix, after, limit } = query;
-    let mut list = series::KeyQuery::new().prefix(prefix).limit(limit.unwrap_or(100));
+    let filter = chosen.filter()?.prefix(prefix);
+    let mut list = series::KeyQuery::new().filter(filter).limit(limit.unwrap_or(100));
     if let Some(after) = after {
         list = list.after(after);
     }
-    Ok(Json(KeysBody::from(find(&app, &series)?.keys(&list).await?)))
+    let series = find(&app, &series)?;
+    let page = series.keys(&list).await?;
+    Ok(Json(KeysBody::new(&series, page)))
 }
 
 /// Adds all counts of a key to those of another one. The first key has none after that.

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Path, Problem, Read,
-    query::{AnyKeysAnd, AnyKeysQuery, checked_key},
+    chosen::{Chosen, ChosenAnd, ChosenQuery, Selection},
     series::find,
 };
 use crate::{
@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 
 /// The counts of keys in the finest buckets that are kept, as a file.
 #[utoipa::path(
-    get, path = "/v1/series/{series}/export", params(AnyKeysQuery, ExportQuery), security(("token" = ["read"])),
+    get, path = "/v1/series/{series}/export", params(ChosenQuery, ExportQuery), security(("token" = ["read"])),
     responses((
         status = 200,
         description = "The counts, key by key in order of time, without zeros: CSV, lines of JSON, or OpenMetrics \
@@ -36,13 +36,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 async fn export(
     Read(app): Read,
     Path(series): Path<String>,
-    AnyKeysAnd(keys, query): AnyKeysAnd<ExportQuery>,
+    ChosenAnd(chosen, query): ChosenAnd<ExportQuery>,
 ) -> Result<Response, Problem> {
     let series = find(&app, &series)?;
-    let keys = named_or_prefix(keys, query.prefix.clone())?;
+    let keys = named_or_filter(chosen, query.prefix.as_deref())?;
     let of = match &keys {
         Keys::Named(keys) => &keys[0],
-        Keys::Prefix(_) => "",
+        Keys::Filter(_) => "",
     };
     let (from, to) = query.span(series.store_time(of).await)?;
     let step = query.step(series.resolutions()[0].step)?;
@@ -56,13 +56,14 @@ async fn export(
     Ok(([(header::CONTENT_TYPE, content_type)], Body::from_stream(parts)).into_response())
 }
 
-/// The keys of a query: at most 1 000 different ones, or a prefix, or all.
-fn named_or_prefix(keys: Vec<String>, prefix: Option<String>) -> Result<Keys, Problem> {
+/// The keys of a query: at most 1 000 different ones, or those of a filter, or all.
+fn named_or_filter(chosen: Chosen, prefix: Option<&str>) -> Result<Keys, Problem> {
     let most = forebay::series::MAX_KEYS;
     let wrong = |text: String| Err(Problem::field("key", text));
-    if keys.is_empty() {
-        return Ok(Keys::Prefix(prefix.unwrap_or_default()));
-    }
+    let keys = match chosen.selection(true)? {
+        Selection::Filter(filter) => return Ok(Keys::Filter(filter.prefix(prefix.unwrap_or_default()))),
+        Selection::Keys(keys) => keys,
+    };
     if prefix.is_some() {
         return wrong("key: keys and a prefix: one of them".to_owned());
     }
@@ -73,9 +74,6 @@ fn named_or_prefix(keys: Vec<String>, prefix: Option<String>) -> Result<Keys, Pr
     sorted.sort_unstable();
     if let Some([key, ..]) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
         return wrong(format!("key: {key:?} is there twice"));
-    }
-    for key in &keys {
-        checked_key(key)?;
     }
     Ok(Keys::Named(keys))
 }

@@ -5,20 +5,30 @@
 
 use std::borrow::Cow;
 
-use crate::text::quoted;
+use crate::{export::LABELS, text::quoted};
 
-/// The names of the columns with key, time and amount.
+/// The names of the columns with key or labels, time and amount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Columns {
     pub key: String,
+    /// Labels, each with the name of its column. Columns of an export are found without them.
+    pub labels: Vec<(String, String)>,
     pub at: String,
     pub n: String,
+}
+
+/// The places of the columns that name what a row counts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum NameColumns {
+    Key(usize),
+    /// The labels, each with its place.
+    Labels(Vec<(String, usize)>),
 }
 
 /// The places of the columns in a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Header {
-    pub key: usize,
+    pub name: NameColumns,
     pub at: usize,
     /// `None`: each row counts 1.
     pub n: Option<usize>,
@@ -45,13 +55,33 @@ impl Header {
             let all = quoted(&names.join(","));
             format!("no column {} in {all}; {option} names another", quoted(wanted))
         };
-        let key = find(&columns.key)?.ok_or_else(|| missing(&columns.key, "--key-column"))?;
+        let mut labels: Vec<(String, usize)> = vec![];
+        for (label, column) in &columns.labels {
+            labels.push((label.clone(), find(column)?.ok_or_else(|| missing(column, "--label-column"))?));
+        }
+        for (place, name) in names.iter().enumerate() {
+            let is_named = labels.iter().any(|(_, named)| *named == place);
+            if let Some(label) = name.strip_prefix(LABELS).filter(|_| !is_named) {
+                labels.push((label.to_owned(), place));
+            }
+        }
+        let key = || find(&columns.key)?.ok_or_else(|| missing(&columns.key, "--key-column"));
+        let name = if labels.is_empty() { NameColumns::Key(key()?) } else { NameColumns::Labels(labels) };
         let at = find(&columns.at)?.ok_or_else(|| missing(&columns.at, "--at-column"))?;
         let n = find(&columns.n)?;
-        let is_read = |place: usize| place == key || place == at || Some(place) == n;
+        let is_read = |place: usize| name.has(place) || place == at || Some(place) == n;
         let unread = names.iter().enumerate().filter(|(place, _)| !is_read(*place));
         let unread = unread.map(|(_, name)| (*name).to_owned()).collect();
-        Ok(Self { key, at, n, width: names.len(), unread })
+        Ok(Self { name, at, n, width: names.len(), unread })
+    }
+}
+
+impl NameColumns {
+    fn has(&self, place: usize) -> bool {
+        match self {
+            Self::Key(key) => *key == place,
+            Self::Labels(labels) => labels.iter().any(|(_, label)| *label == place),
+        }
     }
 }
 
@@ -123,9 +153,15 @@ mod tests {
 
     #[test]
     fn columns_are_found_by_name_in_any_order() {
-        let columns = |n: &str| Columns { key: "key".into(), at: "at".into(), n: n.into() };
+        let columns = |n: &str| Columns { key: "key".into(), labels: vec![], at: "at".into(), n: n.into() };
         let header = Header::new(b"at, n ,step,\"key\"", &columns("n")).expect("all are there");
-        let told = Header { key: 3, at: 0, n: Some(1), width: 4, unread: vec!["step".to_owned()] };
+        let told = Header {
+            name: NameColumns::Key(3),
+            at: 0,
+            n: Some(1),
+            width: 4,
+            unread: vec!["step".to_owned()],
+        };
         assert_eq!(header, told);
         assert_eq!(Header::new(b"key,at", &columns("n")).expect("an amount is not needed").n, None);
         for (row, told) in [
@@ -137,6 +173,21 @@ mod tests {
             let error = Header::new(row.as_bytes(), &columns("n")).expect_err(row);
             assert!(error.contains(told), "{error}");
         }
+    }
+
+    #[test]
+    fn columns_of_labels_have_the_place_of_the_key() {
+        let pair = |label: &str, column: &str| (label.to_owned(), column.to_owned());
+        let columns = |labels| Columns { key: "key".into(), labels, at: "at".into(), n: "n".into() };
+        let header = Header::new(b"labels.at,key,at,labels.path", &columns(vec![])).expect("an export");
+        let labels = vec![("at".to_owned(), 0), ("path".to_owned(), 3)];
+        assert_eq!((header.name, header.unread), (NameColumns::Labels(labels), vec!["key".to_owned()]));
+        let given = columns(vec![pair("path", "url"), pair("code", "labels.status")]);
+        let header = Header::new(b"url,at,labels.status", &given).expect("all are there");
+        let labels = vec![("path".to_owned(), 0), ("code".to_owned(), 2)];
+        assert_eq!(header.name, NameColumns::Labels(labels));
+        let error = Header::new(b"key,at", &columns(vec![pair("path", "url")])).expect_err("no column");
+        assert!(error.contains("no column \"url\" in \"key,at\"; --label-column names another"), "{error}");
     }
 
     proptest! {

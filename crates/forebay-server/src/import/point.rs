@@ -6,9 +6,9 @@ use forebay::{Timestamp, key};
 use serde::Deserialize;
 use serde_json::{Number, Value};
 
-use super::csv::{Header, cells};
+use super::csv::{Header, NameColumns, cells};
 use crate::{
-    api::fields::integer,
+    api::{fields::integer, labels::Labels},
     text::{moment::since_1970, quoted},
 };
 
@@ -30,10 +30,17 @@ pub(crate) enum Unit {
     Millis,
 }
 
-/// A count of a key at a time.
+/// The key or the labels that a point counts for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Name {
+    Key(String),
+    Labels(Labels),
+}
+
+/// A count at a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Point {
-    pub key: String,
+    pub name: Name,
     /// Zero counts nothing.
     pub n: u64,
     pub at: Timestamp,
@@ -102,14 +109,22 @@ pub(super) fn point_of_row(row: &[u8], header: &Header, unit: Unit) -> Result<Po
         return Err((Reason::Format, why));
     }
     let n = header.n.map_or(Ok(1), |place| amount(cells[place].trim()))?;
-    Ok(Point { key: checked_key(&cells[header.key])?, n, at: time(cells[header.at].trim(), unit)? })
+    let name = match &header.name {
+        NameColumns::Key(place) => Name::Key(checked_key(&cells[*place])?),
+        NameColumns::Labels(labels) => {
+            let label = |(name, place): &(String, usize)| (name.clone(), cells[*place].clone().into_owned());
+            Name::Labels(Labels(labels.iter().map(label).collect()))
+        }
+    };
+    Ok(Point { name, n, at: time(cells[header.at].trim(), unit)? })
 }
 
 /// A line of JSON, as a server accepts it, or as an export writes it.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object with key, at, and perhaps n and step")]
+#[serde(deny_unknown_fields, expecting = "an object with key or labels, at, and perhaps n and step")]
 struct Line {
-    key: Value,
+    key: Option<Value>,
+    labels: Option<Labels>,
     at: Value,
     n: Option<Value>,
     #[serde(rename = "step")]
@@ -119,10 +134,15 @@ struct Line {
 /// Reads a line of JSON.
 pub(super) fn point_of_line(line: &[u8], unit: Unit) -> Result<Point, Refusal> {
     let line: Line = serde_json::from_slice(line).map_err(|error| (Reason::Format, error.to_string()))?;
-    let key = match &line.key {
-        Value::String(key) => checked_key(key)?,
-        Value::Number(number) => number_text(number).ok_or_else(|| wrong_key(&line.key))?,
-        other => return Err(wrong_key(other)),
+    let name = match (&line.key, line.labels) {
+        (None, Some(labels)) => Name::Labels(labels),
+        (Some(Value::String(key)), None) => Name::Key(checked_key(key)?),
+        (Some(key @ Value::Number(number)), None) => {
+            Name::Key(number_text(number).ok_or_else(|| wrong_key(key))?)
+        }
+        (Some(other), None) => return Err(wrong_key(other)),
+        (None, None) => return Err((Reason::Format, "missing field `key`, or `labels`".to_owned())),
+        (Some(_), Some(_)) => return Err((Reason::Format, "a key and labels: one of them".to_owned())),
     };
     let at = match &line.at {
         Value::String(text) => time(text, unit)?,
@@ -134,7 +154,7 @@ pub(super) fn point_of_line(line: &[u8], unit: Unit) -> Result<Point, Refusal> {
         Some(Value::Number(number)) => amount(&number.to_string())?,
         Some(other) => return Err((Reason::Amount, format!("amount {other}: a number"))),
     };
-    Ok(Point { key, n, at })
+    Ok(Point { name, n, at })
 }
 
 fn checked_key(key: &str) -> Result<String, Refusal> {
@@ -179,12 +199,12 @@ mod tests {
     const NEW_YEAR: Timestamp = Timestamp::from_secs(1_767_225_600);
 
     fn row(row: &str, unit: Unit) -> Result<Point, Refusal> {
-        let columns = Columns { key: "key".into(), at: "at".into(), n: "n".into() };
+        let columns = Columns { key: "key".into(), labels: vec![], at: "at".into(), n: "n".into() };
         point_of_row(row.as_bytes(), &Header::new(b"at,key,n", &columns).expect("a header"), unit)
     }
 
     fn point(key: &str, n: u64, at: Timestamp) -> Point {
-        Point { key: key.to_owned(), n, at }
+        Point { name: Name::Key(key.to_owned()), n, at }
     }
 
     #[test]
@@ -203,6 +223,10 @@ mod tests {
         }
         let line = point_of_line(br#"{"key":42.0,"at":1767225600500}"#, Unit::Millis).expect("a point");
         assert_eq!(line, point("42", 1, Timestamp::from_millis(1_767_225_600_500)));
+        let line = br#"{"labels":{"path":"/a","status":500},"at":1767225600}"#;
+        let labels = Labels(vec![("path".into(), "/a".into()), ("status".into(), "500".into())]);
+        let told = Point { name: Name::Labels(labels), n: 1, at: NEW_YEAR };
+        assert_eq!(point_of_line(line, Unit::Seconds).expect("a point"), told);
     }
 
     #[test]
@@ -231,7 +255,10 @@ mod tests {
             (r#"{"key":"a","at":1,"m":2}"#, Reason::Format, "unknown field `m`"),
             (r#"{"key":"a","at":1} x"#, Reason::Format, "trailing"),
             (r#"{"key":"a","at":1"#, Reason::Format, "EOF"),
-            (r#"{"key":null,"at":1}"#, Reason::Key, "a text or an integer"),
+            (r#"{"at":1}"#, Reason::Format, "missing field `key`, or `labels`"),
+            (r#"{"key":"a","labels":{},"at":1}"#, Reason::Format, "one of them"),
+            (r#"{"labels":{"a":null},"at":1}"#, Reason::Format, "a string or an integer"),
+            (r#"{"key":true,"at":1}"#, Reason::Key, "a text or an integer"),
             (r#"{"key":"","at":1}"#, Reason::Key, "1 to 512 bytes"),
             (r#"{"key":"a","at":[]}"#, Reason::Time, "a text or a number"),
             (r#"{"key":"a","at":1,"n":"2"}"#, Reason::Amount, "a number"),

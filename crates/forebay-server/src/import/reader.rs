@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     csv::{Columns, Header},
-    point::{Point, Reason, Refusal, Unit, point_of_line, point_of_row},
+    point::{Name, Point, Reason, Refusal, Unit, point_of_line, point_of_row},
     record_end::Ends,
     records::{MAX_RECORD, Record, Records},
 };
@@ -213,9 +213,13 @@ impl Batch {
 
     /// Adds a record, as one or more points; returns how many.
     fn push(&mut self, line: u64, text: Box<[u8]>, point: Point) -> usize {
-        let Point { key, n, at } = point;
+        let Point { name, n, at } = point;
         let (mut left, mut points) = (n, 0);
-        let mut request = PointRequest { key: Key(key), n: Count::default(), at: Some(At(at)) };
+        let mut request = PointRequest { at: Some(At(at)), ..PointRequest::default() };
+        match name {
+            Name::Key(key) => request.key = Some(Key(key)),
+            Name::Labels(labels) => request.labels = Some(labels),
+        }
         while left > 0 {
             let part = left.min(key::Count::MAX);
             request.n = Count(part);
@@ -247,7 +251,7 @@ mod tests {
     use super::*;
 
     fn open(text: &str, position: Option<&Position>) -> Result<Reader> {
-        let columns = Columns { key: "key".into(), at: "at".into(), n: "n".into() };
+        let columns = Columns { key: "key".into(), labels: vec![], at: "at".into(), n: "n".into() };
         let options = Options { form: None, columns, unit: Unit::Seconds };
         let raw = Cursor::new(text.as_bytes().to_vec());
         Reader::open(Input::new("a test".to_owned(), raw, None).expect("memory"), &options, position)

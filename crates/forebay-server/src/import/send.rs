@@ -27,7 +27,7 @@ pub(crate) struct Sender {
     idle: Mutex<Vec<Client>>,
     path: String,
     /// A text that makes the keys differ from those of another import of the same file.
-    label: Option<String>,
+    id: Option<String>,
     /// The time for which a batch is tried again.
     patience: Duration,
     clock: Clock,
@@ -62,14 +62,14 @@ impl Sender {
     pub(crate) fn new(
         connect: impl Fn() -> Result<Client> + Send + Sync + 'static,
         series: &str,
-        label: Option<String>,
+        id: Option<String>,
         patience: Duration,
     ) -> Self {
         Self {
             connect: Box::new(connect),
             idle: Mutex::default(),
             path: format!("/v1/series/{}", escaped(series)),
-            label,
+            id,
             patience,
             clock: Clock::system(),
         }
@@ -114,8 +114,8 @@ impl Sender {
 
     /// The key of a batch: equal for the same text, however it was split before.
     fn key(&self, start: &Position, end: &Position) -> String {
-        let label = self.label.as_ref().map_or(String::new(), |label| format!("-{label}"));
-        format!("import-{}-{}-{}{label}", end.digest, start.bytes, end.bytes)
+        let id = self.id.as_ref().map_or(String::new(), |id| format!("-{id}"));
+        format!("import-{}-{}-{}{id}", end.digest, start.bytes, end.bytes)
     }
 
     async fn request(&self, body: &[u8], key: &str) -> Result<Answer> {
@@ -145,7 +145,7 @@ fn next(answer: Answer) -> Result<Next> {
             Ok(Next::Again(refusal.map_or(String::new(), |refusal| refusal.to_string())))
         }
         422 if answer.body["type"] == "urn:forebay:problem:key-reused" => Err(anyhow!(
-            "the same part of this file was imported with other options in the last 24 hours; --label makes it another import"
+            "the same part of this file was imported with other options in the last 24 hours; --import-id makes it another import"
         )),
         _ => {
             let body = answer.expect(&[])?;

@@ -1,10 +1,8 @@
 //! Lists of keys.
 
-use std::collections::BTreeMap;
-
 use forebay::{
-    Error, Timestamp,
-    series::{KeyQuery, SeriesHandle, UniformQuery},
+    Error, Name, Timestamp,
+    series::{Filter, KeyQuery, SeriesHandle, UniformQuery},
 };
 
 use super::{
@@ -34,14 +32,14 @@ impl From<Error> for ListError {
 #[derive(Debug)]
 pub(crate) struct Lister<'a> {
     app: &'a App,
-    known: BTreeMap<(String, String), Vec<String>>,
+    known: Vec<(Name, Filter, Vec<String>)>,
     /// Series of which keys may be missing.
     partial: Vec<String>,
 }
 
 impl<'a> Lister<'a> {
     pub(crate) fn new(app: &'a App) -> Self {
-        Self { app, known: BTreeMap::new(), partial: vec![] }
+        Self { app, known: vec![], partial: vec![] }
     }
 
     /// The lists that may be incomplete.
@@ -62,11 +60,11 @@ impl<'a> Lister<'a> {
         matchers: &[Matcher],
     ) -> Result<Vec<(String, Labels)>, ListError> {
         let handle = self.handle(metric);
-        let keys = match labels::keys(matchers) {
+        let keys = match labels::keys(matchers, &handle) {
             Keys::Named(keys) => keys,
-            Keys::Prefix(prefix) => self.listed(&handle, prefix).await?,
+            Keys::Filter(filter) => self.listed(&handle, filter).await?,
         };
-        let named = keys.into_iter().map(|key| (labels::labels(&metric.name, &key), key));
+        let named = keys.into_iter().map(|key| (labels::labels(&metric.name, &handle, &key), key));
         Ok(named
             .filter(|(labels, _)| labels::fits(matchers, labels))
             .map(|(labels, key)| (key, labels))
@@ -79,11 +77,11 @@ impl<'a> Lister<'a> {
         metric: &Metric,
         matchers: &[Matcher],
     ) -> Result<Vec<Labels>, ListError> {
+        let handle = self.handle(metric);
         let keys = self.keys(metric, matchers).await?;
-        if matches!(labels::keys(matchers), Keys::Prefix(_)) {
+        if matches!(labels::keys(matchers, &handle), Keys::Filter(_)) {
             return Ok(keys.into_iter().map(|(_, labels)| labels).collect());
         }
-        let handle = self.handle(metric);
         let (names, labels): (Vec<String>, Vec<Labels>) = keys.into_iter().unzip();
         // No bucket: only the sum of all that the coarsest resolution keeps.
         let now = handle.store_time("").await;
@@ -93,23 +91,24 @@ impl<'a> Lister<'a> {
         Ok(counted.map(|(labels, _)| labels).collect())
     }
 
-    async fn listed(&mut self, handle: &SeriesHandle, prefix: String) -> Result<Vec<String>, ListError> {
-        let name = handle.name().as_str().to_owned();
-        let question = (name.clone(), prefix.clone());
-        if let Some(keys) = self.known.get(&question) {
+    async fn listed(&mut self, handle: &SeriesHandle, filter: Filter) -> Result<Vec<String>, ListError> {
+        let name = handle.name();
+        let is_known = |(known, of, _): &&(Name, Filter, Vec<String>)| known == name && *of == filter;
+        if let Some((.., keys)) = self.known.iter().find(is_known) {
             return Ok(keys.clone());
         }
-        let page = handle.keys(&KeyQuery::new().prefix(prefix).limit(MAX_KEYS)).await?;
+        let page = handle.keys(&KeyQuery::new().filter(filter.clone()).limit(MAX_KEYS)).await?;
         if page.more {
+            let label = labels::names(handle)[0];
             return Err(ListError::TooMany(format!(
-                "series {name}: more than {MAX_KEYS} keys: name them, as in key=\"a\" or key=~\"a|b\", or their beginning, as in \
-                 key=~\"user:.*\""
+                "series {name}: more than {MAX_KEYS} keys: name them, as in {label}=\"a\" or {label}=~\"a|b\", or their \
+                 beginning, as in {label}=~\"user:.*\""
             )));
         }
         if page.partial {
-            self.partial.push(name);
+            self.partial.push(name.to_string());
         }
-        self.known.insert(question, page.keys.clone());
+        self.known.push((name.clone(), filter, page.keys.clone()));
         Ok(page.keys)
     }
 }

@@ -11,7 +11,7 @@ mod names;
 mod read;
 mod samples;
 
-pub(crate) use labels::LABEL_NAMES;
+pub(crate) use labels::{labels_of, names as label_names};
 pub(crate) use list::{ListError, Lister};
 pub(crate) use names::{Catalogue, Form, Metric};
 pub(crate) use read::{ReadError, Reading, read};

@@ -96,7 +96,7 @@ impl Remote {
             self.clock.sleep(wait).await;
         }
         let (key, at) = (Key(event.key.clone()), Some(At(event.at)));
-        let line = serde_json::to_string(&HitRequest { key, n: Count::default(), at })?;
+        let line = serde_json::to_string(&HitRequest { key, labels: None, n: Count::default(), at })?;
         if self.events.len() == MAX_LINES || self.body.len() + line.len() > MAX_BYTES {
             self.send().await?;
         }

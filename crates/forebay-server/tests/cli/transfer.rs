@@ -140,7 +140,7 @@ fn files_of_each_form_are_imported_and_lines_that_cannot_be_are_told() {
     );
     let cut = fs::read(server.path().join("b.json.gz")).expect("a file");
     server.write("cut.json.gz", &cut[..cut.len() - 12]);
-    let (code, _, said) = server.import(&["cut.json.gz", "--unit", "ms", "--label", "2"]);
+    let (code, _, said) = server.import(&["cut.json.gz", "--unit", "ms", "--import-id", "2"]);
     assert!(code == Some(2) && said.contains("the gzip data was cut"), "{said}");
 
     let piped = [
@@ -173,7 +173,7 @@ fn a_file_that_is_no_import_is_refused() {
         ("key,at,key\n", &[], "the column \"key\" is there twice"),
         ("key,at\n", &["--format", "openmetrics"], "an import reads csv or json"),
         ("key,at\n", &["--step", "1h"], "--step: an import has all lines of its file"),
-        ("key,at\n", &["--label", "a b"], "1 to 64 visible ASCII characters"),
+        ("key,at\n", &["--import-id", "a b"], "1 to 64 visible ASCII characters"),
     ] {
         server.write("a", text);
         let (code, _, said) = server.import(&[&["a"], args].concat());
@@ -212,7 +212,7 @@ fn a_repeated_import_counts_once_and_says_so() {
     // The same lines with other options are not the same requests.
     let (code, _, said) = server.import(&["a.csv", "--n-column", "none"]);
     assert!(code == Some(2) && said.contains("imported with other options"), "{said}");
-    let (code, other, _) = server.import(&["a.csv", "--label", "again"]);
+    let (code, other, _) = server.import(&["a.csv", "--import-id", "again"]);
     assert_eq!((code, &other["repeated"], server.sum("hits")), (Some(0), &json!(0), 2 * sum));
     // With a position, a file that has grown goes on.
     let state = ["a.csv", "--state", "a.state"];
@@ -304,7 +304,7 @@ fn an_export_is_imported_into_another_series_with_the_same_sums() {
     assert_eq!(server.import(&["a.json"]).0, Some(0));
     for format in ["csv", "json"] {
         server.write(format, server.export("hits", &["--format", format]));
-        let output = server.run(&["copies", "--import", format, "--label", format]);
+        let output = server.run(&["copies", "--import", format, "--import-id", format]);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         for step in ["15m", "1h", "1d"] {
             let args = ["--format", "json", "--step", step];
@@ -327,12 +327,21 @@ fn an_export_is_imported_into_another_series_with_the_same_sums() {
 /// Runs the commands of the guide.
 #[test]
 fn the_guide_s_commands_print_what_it_says() {
+    assert_eq!(run_guide("Import and export", "[series.visits]\nresolutions = [\"15m/30y\"]\n"), 7);
+    let labelled = "[series.requests]\nresolutions = [\"15m/30y\"]\nlabels = [\"endpoint\", \"status\"]\n";
+    assert_eq!(run_guide("Labels", labelled), 7);
+}
+
+/// Runs the commands of a section of the guide, with a server; returns how many.
+fn run_guide(title: &str, series: &str) -> usize {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/series.md");
     let guide = fs::read_to_string(guide).expect("the guide");
-    let (_, section) = guide.split_once("## Import and export\n\n```console\n").expect("a section");
-    let (console, _) = section.split_once("```").expect("an end");
+    let (_, section) = guide.split_once(&format!("\n## {title}\n")).expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("a section after it");
+    let (_, console) = section.split_once("```console\n").expect("commands");
+    let (console, _) = console.split_once("```").expect("an end");
     let dir = tempfile::tempdir().expect("a directory");
-    let config = "store = \"embedded:a.redb\"\ndatabase = \"sqlite:a.db\"\n[series.visits]\nresolutions = [\"15m/30y\"]\n";
+    let config = format!("store = \"embedded:a.redb\"\ndatabase = \"sqlite:a.db\"\n{series}");
     fs::write(dir.path().join("forebay.toml"), config).expect("a file");
     let server = Process::start(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
     let url = server.line_after("  URL       ");
@@ -353,7 +362,7 @@ fn the_guide_s_commands_print_what_it_says() {
         assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{line}: {}", stderr(&output));
         examples += 1;
     }
-    assert_eq!(examples, 7);
+    examples
 }
 
 #[test]

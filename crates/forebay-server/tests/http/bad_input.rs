@@ -21,7 +21,7 @@ fn a_bad_body_is_answered_with_what_would_be_accepted() {
         ("key=a", 400, "the body is not JSON"),
         (r#"{"key":"a"}{"key":"a"}"#, 400, "trailing characters"),
         ("\u{feff}{}", 400, "the body is not JSON"),
-        (r#"{"key":"a","m":1}"#, 422, "unknown field `m`, expected one of `key`, `n`, `at`"),
+        (r#"{"key":"a","m":1}"#, 422, "unknown field `m`, expected one of `key`, `labels`, `n`, `at`"),
         (r#"{"key":"a","key":"a"}"#, 422, "duplicate field `key`"),
         (r#"{"n":1}"#, 422, "missing field `key`"),
         (r#"{"key":""}"#, 422, "key: key of 0 bytes: a key has 1 to 512 bytes"),

@@ -12,6 +12,7 @@ mod dead;
 mod encoding;
 mod event;
 mod keep_alive;
+mod labels;
 mod limit;
 mod live;
 mod lock;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     api::prometheus::{BuildInformation, MetricDescription, PrometheusAnswer},
     app::{App, Shared},
-    prometheus::{Catalogue, Form, LABEL_NAMES, Lister, Metric},
+    prometheus::{Catalogue, Form, Lister, Metric, label_names},
     promql::{Labels, Matcher, NAME, parse_selector},
 };
 
@@ -66,7 +66,7 @@ async fn post_labels(Read(app): Read, parameters: Parameters) -> Result<Vec<Stri
     list_labels(&app, &parameters).await
 }
 
-/// The values of a label: keys, or with `__name__` the names of metrics.
+/// The values of a label: of one of a series, keys, or with `__name__` the names of metrics.
 #[utoipa::path(
     get, path = "/api/v1/label/{label}/values", operation_id = "prometheus_label_values", params(ListParameters),
     security(("token" = ["read"])),
@@ -160,13 +160,15 @@ async fn build_information(Read(_app): Read) -> Result<BuildInformation> {
 
 async fn list_labels(app: &App, parameters: &Parameters) -> Result<Vec<String>> {
     let selectors = selectors(parameters)?;
-    let names = LABEL_NAMES.map(str::to_owned).to_vec();
-    let catalogue = Catalogue::new(app.series.entries.keys());
     if selectors.is_empty() {
-        return success(names, parameters, vec![]);
+        let mut names = BTreeSet::from([NAME]);
+        names.extend(app.series.entries.values().flat_map(|series| label_names(&series.handle)));
+        return success(names.into_iter().map(str::to_owned).collect(), parameters, vec![]);
     }
+    let catalogue = Catalogue::new(app.series.entries.keys());
     let (sets, warnings) = label_sets(app, &catalogue, selectors).await?;
-    success(if sets.is_empty() { vec![] } else { names }, parameters, warnings)
+    let names: BTreeSet<&str> = sets.iter().flat_map(Labels::iter).map(|(name, _)| name).collect();
+    success(names.into_iter().map(str::to_owned).collect(), parameters, warnings)
 }
 
 async fn list_series(app: &App, parameters: &Parameters) -> Result<Vec<LabelSet>> {

@@ -4,6 +4,7 @@ mod api;
 mod compare;
 mod dashboard;
 mod export;
+mod labels;
 mod lists;
 mod model;
 mod store;
