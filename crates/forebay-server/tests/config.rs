@@ -331,9 +331,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "forebay.toml:1: series.hits: series hits: label \"a\" is there twice",
     ),
     ("[series.hits]\nmax_keys = 0", "forebay.toml:2: series.hits.max_keys: 0 is outside 1 to 1099511627776"),
+    ("[series.hits]\nranked = 1", "forebay.toml:2: series.hits.ranked: true or false"),
     (
-        "store = \"redis://127.0.0.1\"\n[series.hits]\nmax_keys = 10",
-        "forebay.toml:3: series.hits.max_keys: max_keys needs a store in this process (memory: or embedded:)",
+        "[series.hits]\nranked = true\nresolutions = [\"10s/1d\"]",
+        "forebay.toml:1: series.hits: series hits: ranked: the coarsest resolution needs buckets of 300s or longer",
     ),
     (
         "[buffers.p]\nkey = { id = \"txt\" }\ncolumns = { n = \"sum\" }",

@@ -16,6 +16,7 @@ pub(crate) mod live;
 pub(crate) mod lock;
 pub(crate) mod map;
 pub(crate) mod prometheus;
+pub(crate) mod ranking;
 pub(crate) mod series;
 pub(crate) mod series_export;
 pub(crate) mod series_query;

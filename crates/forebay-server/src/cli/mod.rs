@@ -23,6 +23,7 @@ mod series;
 mod series_export;
 mod series_import;
 mod series_keys;
+mod series_ranking;
 mod series_text;
 mod serve;
 mod terminal;

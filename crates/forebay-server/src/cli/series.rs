@@ -12,6 +12,7 @@ use super::{
     series_export::{self, ExportArgs},
     series_import::{self, ImportArgs},
     series_keys::{self, Chosen, KeysArgs, query_string},
+    series_ranking::RankingArgs,
     series_text::describe,
     terminal::answer,
 };
@@ -37,6 +38,8 @@ Examples:
   forebay series hits 42 7 11 --step 1h --total
   forebay series requests --label status=500 --group-by endpoint --from -1h
   forebay series requests --keys --label endpoint=/checkout
+  forebay series hits --top 10 --from -1h
+  forebay series requests --top 5 --label status=500 --group-by endpoint
   forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
   forebay series hits 42 --json
@@ -61,6 +64,8 @@ pub(super) struct Args {
     query: RangeQuery,
     #[command(flatten)]
     list: KeysArgs,
+    #[command(flatten)]
+    ranking: RankingArgs,
     /// Draw a chart of one key
     #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["export", "import"])]
     plot: Option<PathBuf>,
@@ -102,8 +107,12 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         }
         return series_keys::run(place, name, (chosen, args.export.prefix.as_deref()), args.json);
     }
+    if args.ranking.is_wanted() {
+        let which = (chosen, args.export.prefix.as_deref(), query);
+        return args.ranking.run(place, name, which, args.json);
+    }
     if args.export.prefix.is_some() {
-        bail!("--prefix: with --export or --keys");
+        bail!("--prefix: with --export, --keys, --top or --bottom");
     }
     check_plot(args)?;
     let found = block_on(ask(args))?;

@@ -23,7 +23,7 @@ const PAGE: &str = "10000";
 pub(super) struct Chosen {
     /// The keys, 1 to 1000: each 1 to 512 bytes
     #[arg(
-        required_unless_present_any = ["export", "import", "label", "group_by", "list_keys"],
+        required_unless_present_any = ["export", "import", "label", "group_by", "list_keys", "top", "bottom"],
         value_name = "KEY",
         conflicts_with_all = ["label", "group_by", "list_keys"]
     )]

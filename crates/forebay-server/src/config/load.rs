@@ -179,7 +179,7 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, V
     let default = Some(Url::new(DEFAULT_DATABASE));
     let database = given.setting("database", &mut top, default, read_database);
     let limits = read_limits(&mut top);
-    let series = read_series(&mut top, store.is_shared());
+    let series = read_series(&mut top);
     let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));
     let events = read_events(&mut top, &limits, &series, &buffers);
     let canary = read_canary(&mut top, &mut buffers);

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::text::{Span, quoted};
 
-/// Reads the section; `shared` means that the store is not in this process.
-pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series> {
+/// Reads the section.
+pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
     section(top, "series", |name, node| {
         let mut fields = node.fields()?;
         let mut series = Series::new(name.as_str());
@@ -21,18 +21,16 @@ pub(super) fn read_series(top: &mut Fields<'_>, shared: bool) -> Declared<Series
             }
         }
         series = fields.read("partitions", read_partitions).into_iter().fold(series, Series::partitions);
-        let max_keys = fields.read("max_keys", |node| {
-            if shared {
-                node.mistake("max_keys needs a store in this process (memory: or embedded:)");
-            }
-            node.number(1..=1 << 40)
-        });
+        let max_keys = fields.read("max_keys", |node| node.number(1..=1 << 40));
         series = max_keys.into_iter().fold(series, Series::max_keys);
         if let Some(list) = fields.optional("labels") {
             let labels: Vec<Option<String>> = list.list().iter().map(Node::text).collect();
             if let Some(labels) = labels.into_iter().collect::<Option<Vec<_>>>() {
                 series = series.labels(labels);
             }
+        }
+        if fields.read("ranked", Node::flag) == Some(true) {
+            series = series.ranked();
         }
         node.accept(series.check());
         fields.finish();

@@ -40,6 +40,7 @@ mod overrides;
 mod problem;
 mod prometheus;
 mod query;
+mod ranking;
 mod reservation;
 mod routes;
 mod row;

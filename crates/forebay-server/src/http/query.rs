@@ -196,15 +196,15 @@ pub(super) struct ChartQuery {
     pub height: Option<u32>,
 }
 
-fn day_ago() -> String {
+pub(super) fn day_ago() -> String {
     "-1d".into()
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     "now".into()
 }
 
-fn utc() -> String {
+pub(super) fn utc() -> String {
     "UTC".into()
 }
 

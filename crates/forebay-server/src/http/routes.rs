@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::{
     Problem, auth, buffer, cluster, dead, encoding, event, lease, limit, lock, map, moves, observe, once,
-    openapi, operate, overrides, prometheus, reservation, series, series_export,
+    openapi, operate, overrides, prometheus, ranking, reservation, series, series_export,
 };
 use crate::app::Shared;
 
@@ -22,6 +22,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .merge(overrides::routes())
         .merge(reservation::routes())
         .merge(series::routes())
+        .merge(ranking::routes())
         .merge(series_export::routes())
         .merge(buffer::routes())
         .merge(dead::routes())

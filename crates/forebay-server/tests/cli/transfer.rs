@@ -329,7 +329,7 @@ fn an_export_is_imported_into_another_series_with_the_same_sums() {
 fn the_guide_s_commands_print_what_it_says() {
     assert_eq!(run_guide("Import and export", "[series.visits]\nresolutions = [\"15m/30y\"]\n"), 7);
     let labelled = "[series.requests]\nresolutions = [\"15m/30y\"]\nlabels = [\"endpoint\", \"status\"]\n";
-    assert_eq!(run_guide("Labels", labelled), 7);
+    assert_eq!(run_guide("Labels", labelled), 9);
 }
 
 /// Runs the commands of a section of the guide, with a server; returns how many.

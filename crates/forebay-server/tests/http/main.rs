@@ -21,6 +21,7 @@ mod moves;
 mod once;
 mod operate;
 mod prometheus;
+mod ranking;
 mod redis;
 mod resharding;
 mod security;
