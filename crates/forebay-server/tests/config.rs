@@ -331,7 +331,10 @@ const MISTAKES: &[(&str, &str)] = &[
         "forebay.toml:1: series.hits: series hits: label \"a\" is there twice",
     ),
     ("[series.hits]\nmax_keys = 0", "forebay.toml:2: series.hits.max_keys: 0 is outside 1 to 1099511627776"),
-    ("[series.hits]\nranked = 1", "forebay.toml:2: series.hits.ranked: an integer, where true or false is accepted"),
+    (
+        "[series.hits]\nranked = 1",
+        "forebay.toml:2: series.hits.ranked: an integer, where true or false is accepted",
+    ),
     (
         "[series.hits]\nranked = true\nresolutions = [\"10s/1d\"]",
         "forebay.toml:1: series.hits: series hits: ranked: the coarsest resolution needs buckets of 300s or longer",

@@ -117,6 +117,7 @@ pub const WORKSPACE: &[Rules] = &[
         ],
         pure: &[
             "chart/bars",
+            "chart/graph",
             "chart/spark",
             "chart/ticks",
             "export/openmetrics",

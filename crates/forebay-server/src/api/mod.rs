@@ -5,6 +5,7 @@
 pub(crate) mod batch;
 pub(crate) mod buffer;
 pub(crate) mod cells;
+pub(crate) mod chart;
 pub(crate) mod cluster;
 pub(crate) mod declared;
 pub(crate) mod event;

@@ -159,7 +159,7 @@ impl RangeQuery {
     }
 
     fn span(&self, now: Timestamp, zone: &str, step: Option<Step>) -> Result<Query> {
-        let zone = moment::zone(zone).map_err(|error| wrong("tz", error.to_string()))?;
+        let zone = self::zone(zone)?;
         if let Some(points) = number("last", self.last.as_deref(), 100_000)? {
             if self.from.is_some() || self.to.is_some() {
                 return Err(wrong("last", "last: the last points end with now; leave out from and to"));
@@ -184,6 +184,11 @@ pub(super) fn wrong(field: &'static str, detail: impl Into<String>) -> WrongPara
 
 pub(super) fn time(field: &'static str, text: &str, now: Timestamp, zone: &TimeZone) -> Result<Timestamp> {
     moment(text, now, zone).map_err(|error| wrong(field, format!("{field}: {error}")))
+}
+
+/// The time zone of a query.
+pub(super) fn zone(name: &str) -> Result<TimeZone> {
+    moment::zone(name).map_err(|error| wrong("tz", error.to_string()))
 }
 
 fn number(field: &'static str, text: Option<&str>, most: usize) -> Result<Option<usize>> {

@@ -1,4 +1,4 @@
-//! Sums up points to a bounded number of bars.
+//! A bounded number of columns for any number of points.
 
 use std::{ops::Range, time::Duration};
 
@@ -16,28 +16,22 @@ pub(super) fn round_widths() -> impl Iterator<Item = i64> {
     MILLIS.into_iter().map(|millis| millis * 1_000).chain(SECONDS.into_iter().map(|secs| secs * SECOND))
 }
 
-/// Counts of `L` kinds in equal steps of time.
+/// Equal steps of time, each of which is drawn as one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bars<const L: usize> {
-    /// The time at which the first bar begins, in microseconds.
+pub(super) struct Grid {
+    /// The time at which the first column begins, in microseconds.
     pub start: i64,
-    /// The length of a bar, in microseconds.
+    /// The length of a column, in microseconds.
     pub width: i64,
-    pub counts: Vec<[u64; L]>,
+    pub columns: usize,
 }
 
-impl<const L: usize> Bars<L> {
-    /// Sums up points, each `step` long and within `span`, to at most `most` bars or one more.
+impl Grid {
+    /// At most `most` columns or one more, for points that are `step` long and within `span`.
     ///
-    /// If several points share a bar, bars begin at round local times of a zone that is `offset` µs ahead of UTC. The first
-    /// and the last bar may then cover a part of their width.
-    pub(super) fn new(
-        points: impl IntoIterator<Item = (Timestamp, [u64; L])>,
-        span: &Range<Timestamp>,
-        step: Duration,
-        most: usize,
-        offset: i64,
-    ) -> Self {
+    /// If several points share a column, columns begin at round local times of a zone that is `offset` µs ahead of UTC. The
+    /// first and the last column may then cover a part of their width.
+    pub(super) fn new(span: &Range<Timestamp>, step: Duration, most: usize, offset: i64) -> Self {
         let (from, to) = (span.start.as_micros(), span.end.as_micros());
         let step = i64::try_from(step.as_micros()).unwrap_or(i64::MAX).max(1);
         let width = width(step, to.saturating_sub(from), most);
@@ -46,26 +40,20 @@ impl<const L: usize> Bars<L> {
         } else {
             floor(from.saturating_add(offset), width).saturating_sub(offset)
         };
-        let bars = to.saturating_sub(start).max(0).unsigned_abs().div_ceil(width.unsigned_abs());
-        let bars = usize::try_from(bars).unwrap_or(0);
-        let mut counts = vec![[0_u64; L]; bars];
-        for (at, count) in points {
-            let place = at.as_micros().saturating_sub(start).div_euclid(width);
-            // A point outside the span has no bar.
-            let Some(bar) = usize::try_from(place).ok().and_then(|place| counts.get_mut(place)) else {
-                continue;
-            };
-            for (sum, n) in bar.iter_mut().zip(count) {
-                *sum = sum.saturating_add(n);
-            }
-        }
-        Self { start, width, counts }
+        let columns = to.saturating_sub(start).max(0).unsigned_abs().div_ceil(width.unsigned_abs());
+        Self { start, width, columns: usize::try_from(columns).unwrap_or(0) }
     }
 
-    /// The time from the first bar's beginning to the last one's end.
-    pub(super) fn span(&self) -> Range<Timestamp> {
-        let length = i64::try_from(self.counts.len()).unwrap_or(i64::MAX).saturating_mul(self.width);
-        Timestamp::from_micros(self.start)..Timestamp::from_micros(self.start.saturating_add(length))
+    /// The column of a time; `None` outside of all.
+    pub(super) fn place(&self, at: Timestamp) -> Option<usize> {
+        let place = at.as_micros().saturating_sub(self.start).div_euclid(self.width);
+        usize::try_from(place).ok().filter(|place| *place < self.columns)
+    }
+
+    /// The time at which a column begins, or the one before it ends.
+    pub(super) fn edge(&self, column: usize) -> Timestamp {
+        let length = i64::try_from(column).unwrap_or(i64::MAX).saturating_mul(self.width);
+        Timestamp::from_micros(self.start.saturating_add(length))
     }
 }
 
@@ -96,34 +84,30 @@ mod tests {
 
     use super::*;
 
-    fn bars(start: i64, step: u64, values: &[u64], most: usize, offset: i64) -> Bars<1> {
-        let at = |place: usize| {
-            Timestamp::from_secs(start).plus(secs(step) * u32::try_from(place).expect("short"))
-        };
-        let points = values.iter().enumerate().map(|(place, &n)| (at(place), [n]));
-        Bars::new(points, &(at(0)..at(values.len())), secs(step), most, offset)
+    fn grid(start: i64, step: u64, points: u32, most: usize, offset: i64) -> Grid {
+        let start = Timestamp::from_secs(start);
+        Grid::new(&(start..start.plus(secs(step) * points)), secs(step), most, offset)
     }
 
     #[test]
-    fn few_points_have_a_bar_each() {
-        let bars = bars(7, 10, &[1, 0, 3], 3, 0);
-        assert_eq!((bars.start, bars.width), (7 * SECOND, 10 * SECOND));
-        assert_eq!(bars.counts, [[1], [0], [3]]);
+    fn few_points_have_a_column_each() {
+        assert_eq!(grid(7, 10, 3, 3, 0), Grid { start: 7 * SECOND, width: 10 * SECOND, columns: 3 });
     }
 
     #[test]
-    fn many_points_share_bars_that_begin_at_round_local_times() {
+    fn many_points_share_columns_that_begin_at_round_local_times() {
         let india = 19_800 * SECOND;
-        let bars = bars(0, 3_600, &[1; 48], 3, india);
-        assert_eq!(bars.width, 86_400 * SECOND);
-        assert_eq!(bars.start, -india, "midnight there");
-        assert_eq!(bars.counts, [[19], [24], [5]]);
+        let grid = grid(0, 3_600, 48, 3, india);
+        assert_eq!(grid, Grid { start: -india, width: 86_400 * SECOND, columns: 3 }, "midnight there");
+        let places = [-india, -india - 1, 0, 18 * 3_600 * SECOND, 67 * 3_600 * SECOND];
+        let places = places.map(|at| grid.place(Timestamp::from_micros(at)));
+        assert_eq!(places, [Some(0), None, Some(0), Some(0), None]);
     }
 
     #[test]
     fn a_step_that_divides_no_round_width_is_multiplied() {
-        let bars = bars(0, 7, &[1; 10], 5, 0);
-        assert_eq!((bars.width, bars.counts.len()), (14 * SECOND, 5));
+        let grid = grid(0, 7, 10, 5, 0);
+        assert_eq!((grid.width, grid.columns), (14 * SECOND, 5));
     }
 
     #[test]
@@ -133,25 +117,29 @@ mod tests {
         {
             let span = Timestamp::from_micros(from)..Timestamp::from_micros(to);
             for step in [Duration::ZERO, hours(1), Duration::MAX] {
-                let points = [(span.start, [u64::MAX]), (span.start, [1]), (span.end, [1])];
-                let bars = Bars::new(points, &span, step, 300, -SECOND);
-                assert!(bars.counts.len() <= 301 && bars.span().start <= bars.span().end);
+                let grid = Grid::new(&span, step, 300, -SECOND);
+                assert!(grid.columns <= 301 && grid.edge(0) <= grid.edge(grid.columns));
+                let _ = (grid.place(span.start), grid.place(span.end), grid.edge(usize::MAX));
             }
         }
     }
 
     proptest! {
         #[test]
-        fn nothing_is_lost_and_bars_are_few(
+        fn every_point_has_a_column_and_columns_are_few(
             start in -1_000_000..1_000_000_i64,
             step in 1..100_000_u64,
-            values in prop::collection::vec(0..1_000_u64, 0..400),
+            points in 1..400_u32,
             most in 1..100_usize,
             offset in -86_400..86_400_i64,
         ) {
-            let bars = bars(start, step, &values, most, offset * SECOND);
-            prop_assert_eq!(bars.counts.iter().map(|[n]| n).sum::<u64>(), values.iter().sum::<u64>());
-            prop_assert!(bars.counts.len() <= most + 1);
+            let grid = grid(start, step, points, most, offset * SECOND);
+            for point in 0..points {
+                let at = Timestamp::from_secs(start).plus(secs(step) * point);
+                let place = grid.place(at);
+                prop_assert!(place.is_some_and(|place| grid.edge(place) <= at && at < grid.edge(place + 1)));
+            }
+            prop_assert!(grid.columns <= most + 1);
         }
     }
 }

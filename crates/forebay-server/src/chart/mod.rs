@@ -1,49 +1,32 @@
-//! Charts of counts over time: SVG for browsers and files, one line of blocks for terminals.
+//! Charts of counts over time: SVG for browsers and files, characters for terminals.
 //!
-//! All input is safe to show: titles are escaped and cut, and a picture has a bounded size for any number of points.
+//! All input is safe to show: texts are escaped and cut, and a picture has a bounded size for any number of points and rows.
+//!
+//! A picture carries its numbers. Each `<rect>` of the group `columns` has the time at which its column begins (`data-at`)
+//! and the value of each row (`data-values`, `-` for none), in the order of the groups `row`, which have the names. The lines
+//! of the axis have their values (`data-value`), so that a height in the picture can be read back as well. The cells of a heat
+//! map have `data-weekday` (1 is Monday), `data-hour`, `data-sum` and `data-seconds`, the counted time.
 
 mod bars;
+mod columns;
 mod draw;
+mod frame;
+mod graph;
+mod heat;
+mod marks;
+mod options;
+mod paint;
 mod replay;
-mod series;
 mod spark;
+mod terminal;
 mod ticks;
 
+pub use draw::draw;
+pub use graph::{Graph, Merge, Number, Role, Row};
+pub use options::{Kind, Options, Theme};
 pub use replay::Timeline;
-pub use series::{Points, series};
 pub use spark::spark;
+pub use terminal::{Line, Look, Piece, terminal};
 
-use jiff::tz::TimeZone;
-use serde::Deserialize;
-use utoipa::ToSchema;
-
-/// The options of a chart.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Light or dark.
-    pub theme: Theme,
-    /// The time zone of the labels, and of the days at which coarse bars begin.
-    pub zone: TimeZone,
-    /// Width in pixels, clamped to 320 to 4096.
-    pub width: u32,
-    /// Height in pixels, clamped to 200 to 4096.
-    pub height: u32,
-}
-
-impl Default for Options {
-    /// Light, UTC, 960 × 360.
-    fn default() -> Self {
-        Self { theme: Theme::Light, zone: TimeZone::UTC, width: 960, height: 360 }
-    }
-}
-
-/// The colours of a chart. The bars are blue and orange, which colour-blind readers can tell apart.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Theme {
-    /// Dark on white.
-    #[default]
-    Light,
-    /// Light on nearly black.
-    Dark,
-}
+#[cfg(test)]
+mod tests;

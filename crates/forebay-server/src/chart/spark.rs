@@ -1,7 +1,7 @@
 //! A series in one line of a terminal.
 
 /// From an eighth of the height to all of it.
-const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+pub(super) const BLOCKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// Draws counts as a line of blocks, at most `width` of them.
 ///

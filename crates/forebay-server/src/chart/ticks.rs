@@ -114,27 +114,37 @@ pub(super) fn times(span: &Range<Timestamp>, most: usize, zone: &TimeZone) -> Ve
     ticks
 }
 
-/// About five round values, from 0 to the first that is at least `max`.
-pub(super) fn counts(max: u64) -> Vec<u128> {
-    let max = u128::from(max.max(1));
-    let rough = max.div_ceil(5);
-    let magnitude = 10_u128.pow(rough.ilog10());
-    let step = [1, 2, 5, 10].map(|n| n * magnitude).into_iter().find(|&step| step >= rough);
-    let step = step.unwrap_or(rough);
-    (0..=max.div_ceil(step)).map(|n| n * step).collect()
+/// At most seven round values, of which the first and the last enclose zero and `range`; whole numbers for counts.
+pub(super) fn values(range: &Range<f64>, is_whole: bool) -> Vec<f64> {
+    let bounded = |value: f64| if value.is_finite() { value.clamp(-1e300, 1e300) } else { 0.0 };
+    let (low, high) = (bounded(range.start).min(0.0), bounded(range.end).max(0.0));
+    let high = if high > low { high } else { low + 1.0 };
+    let least = if is_whole { 1.0 } else { 1e-300 };
+    let rough = ((high - low) / 5.0).max(least);
+    #[expect(clippy::cast_possible_truncation, reason = "between -300 and 300")]
+    let power = rough.log10().floor() as i32;
+    // Powers below one are divided by, because 0.1 is no binary fraction.
+    let scaled = |n: f64| if power < 0 { n / 10_f64.powi(-power) } else { n * 10_f64.powi(power) };
+    let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|&factor| scaled(factor) >= rough * (1.0 - 1e-9));
+    let factor = factor.unwrap_or(10.0);
+    #[expect(clippy::cast_possible_truncation, reason = "at most seven steps from zero")]
+    let (first, last) =
+        ((low / scaled(factor)).floor() as i32, (high / scaled(factor) * (1.0 - 1e-9)).ceil() as i32);
+    (first..=last).map(|n| scaled(f64::from(n) * factor)).collect()
 }
 
-/// A count in short: `950`, `1.5k`, `20M`.
-pub(super) fn short(count: u128) -> String {
-    const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
-    let thousands = (count.max(1).ilog10() / 3).min(6);
-    let prefix = PREFIXES[thousands as usize];
-    let unit = 1_000_u128.pow(thousands);
-    let tenths = count * 10 / unit;
-    match tenths % 10 {
-        0 => format!("{}{prefix}", tenths / 10),
-        tenth => format!("{}.{tenth}{prefix}", tenths / 10),
+/// A value in short: `950`, `1.5k`, `20M`, `0.25`.
+pub(super) fn short(value: f64) -> String {
+    const PREFIXES: [(f64, &str); 7] =
+        [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "")];
+    let size = value.abs();
+    if size >= 1e21 || (size > 0.0 && size < 1e-3) {
+        return format!("{value:e}");
     }
+    let (unit, prefix) = PREFIXES.into_iter().find(|(unit, _)| size >= *unit).unwrap_or((1.0, ""));
+    let text = format!("{:.3}", value / unit);
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    format!("{text}{prefix}")
 }
 
 /// The span as text: `17 May 2015 10:05 – 20 May 2015 21:05 UTC`.
@@ -192,12 +202,18 @@ mod tests {
 
     #[test]
     fn counts_are_short_on_the_axis_and_full_in_texts() {
-        let axis = |max| counts(max).into_iter().map(short).collect::<Vec<_>>().join(" ");
-        assert_eq!(axis(0), "0 1");
-        assert_eq!(axis(3), "0 1 2 3");
-        assert_eq!(axis(23), "0 5 10 15 20 25");
-        assert_eq!(axis(2_100), "0 500 1k 1.5k 2k 2.5k");
-        assert_eq!(axis(u64::MAX), "0 5E 10E 15E 20E");
+        let texts = |values: Vec<f64>| values.into_iter().map(short).collect::<Vec<_>>().join(" ");
+        let axis = |max| texts(values(&(0.0..max), true));
+        assert_eq!(axis(0.0), "0 1");
+        assert_eq!(axis(3.0), "0 1 2 3");
+        assert_eq!(axis(23.0), "0 5 10 15 20 25");
+        assert_eq!(axis(2_100.0), "0 500 1k 1.5k 2k 2.5k");
+        assert_eq!(axis(u64::MAX as f64), "0 5E 10E 15E 20E");
+        let real = |low, high| texts(values(&(low..high), false));
+        assert_eq!(real(0.0, 0.31), "0 0.1 0.2 0.3 0.4");
+        assert_eq!(real(0.0, 0.000_25), "0 5e-5 1e-4 1.5e-4 2e-4 2.5e-4");
+        assert_eq!(real(-180.0, 300.0), "-200 -100 0 100 200 300");
+        assert_eq!(real(f64::NAN, f64::INFINITY), "0 0.2 0.4 0.6 0.8 1");
         assert_eq!([0, 999, 1_000, 1_234_567].map(|n| grouped(n, ',')), ["0", "999", "1,000", "1,234,567"]);
     }
 
@@ -226,13 +242,20 @@ mod tests {
         }
 
         #[test]
-        fn values_begin_at_zero_and_reach_the_largest(max: u64, shift in 0..64_u32) {
-            let values = counts(max >> shift);
-            prop_assert!(values[0] == 0 && *values.last().expect("a value") >= u128::from(max >> shift));
-            prop_assert!((2..=6).contains(&values.len()), "{:?}", values);
-            let mut texts: Vec<_> = values.into_iter().map(short).collect();
+        fn values_enclose_zero_and_the_range(low in prop::num::f64::ANY, high in prop::num::f64::ANY, is_whole: bool) {
+            let range = low.min(high)..low.max(high);
+            let values = values(&range, is_whole);
+            prop_assert!((2..=8).contains(&values.len()), "{values:?}");
+            prop_assert!(values.contains(&0.0) && values.windows(2).all(|pair| pair[0] < pair[1]), "{values:?}");
+            // Anything beyond is none, or is cut.
+            if [low, high].iter().all(|value| value.abs() <= 1e300) {
+                let rounding = (range.end - range.start) * 1e-8 + low.abs().max(high.abs()) * 1e-8;
+                let (first, last) = (values[0] - rounding, values[values.len() - 1] + rounding);
+                prop_assert!(first <= range.start && range.end <= last, "{values:?} of {range:?}");
+            }
+            let mut texts: Vec<_> = values.iter().map(|&value| short(value)).collect();
             texts.dedup();
-            prop_assert!((2..=6).contains(&texts.len()), "{:?}", texts);
+            prop_assert_eq!(texts.len(), values.len(), "{:?}", values);
         }
     }
 }

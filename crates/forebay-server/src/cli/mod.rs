@@ -15,6 +15,7 @@ mod limit;
 mod lock;
 mod output;
 mod paths;
+mod plot;
 mod remote;
 mod replay;
 mod runtime;
@@ -27,5 +28,6 @@ mod series_ranking;
 mod series_text;
 mod serve;
 mod terminal;
+mod watch;
 
 pub use command::main;

@@ -1,33 +1,34 @@
 //! `forebay series`.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow, bail};
-use forebay::{Clock, Timestamp};
+use anyhow::{Result, anyhow, bail};
+use forebay::Clock;
 
 use super::{
-    output,
+    plot::PlotArgs,
     remote::{Place, Target},
     runtime::block_on,
     series_export::{self, ExportArgs},
     series_import::{self, ImportArgs},
     series_keys::{self, Chosen, KeysArgs, query_string},
     series_ranking::RankingArgs,
-    series_text::describe,
-    terminal::answer,
+    series_text::{describe, summarize},
+    terminal::{self, Colours, answer, say_lines},
+    watch::{self, Failure},
 };
 use crate::{
     api::{
-        series::{PointLength, RangeAnswer, RangeBody},
+        series::RangeAnswer,
         series_query::{RangeQuery, WrongParameter},
     },
-    chart::{self, Points},
+    chart::{Line, Look, Piece},
     client::escaped,
-    text::moment,
+    text::Span,
 };
 
 /// Show the counts of keys over time, export or import them
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   forebay series hits 42
@@ -42,6 +43,9 @@ Examples:
   forebay series requests --top 5 --label status=500 --group-by endpoint
   forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
+  forebay series hits 42 7 --from -7d --step 1h --previous span --plot week.svg --kind line --theme auto
+  forebay series hits 42 --tz Europe/Berlin --plot --kind heatmap
+  forebay series hits 42 --from -10m --plot --watch=1s
   forebay series hits 42 --json
   forebay series hits --export > hits.csv
   forebay series hits --export --prefix user: --from -30d --step 1h --format openmetrics > hits.om
@@ -66,9 +70,15 @@ pub(super) struct Args {
     list: KeysArgs,
     #[command(flatten)]
     ranking: RankingArgs,
-    /// Draw a chart of one key
-    #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["export", "import"])]
-    plot: Option<PathBuf>,
+    #[command(flatten)]
+    plot: PlotArgs,
+    /// Ask again and again, and show the newest answer; every 2 s, or as often as given
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, default_missing_value = "2s",
+        conflicts_with_all = ["export", "import"])]
+    watch: Option<Span>,
+    /// When colours are shown; auto: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    color: Colours,
     #[command(flatten)]
     export: ExportArgs,
     #[command(flatten)]
@@ -114,55 +124,58 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     if args.export.prefix.is_some() {
         bail!("--prefix: with --export, --keys, --top or --bottom");
     }
-    check_plot(args)?;
-    let found = block_on(ask(args))?;
-    if let (Some(path), RangeAnswer::One(range)) = (&args.plot, &found) {
-        plot(args, path, range)?;
+    args.plot.check(args.json, args.watch.is_some())?;
+    // The chart may need other points.
+    let args = &Args { query: args.plot.query(query)?, ..args.clone() };
+    if let Some(Span(pause)) = args.watch {
+        if pause < watch::LEAST {
+            bail!("--watch {}: at least {}", Span(pause), Span(watch::LEAST));
+        }
+        return block_on(watch::watch(pause, args.color.are_shown(), async || {
+            lines(args, &ask(args).await?)
+        }));
     }
-    answer(args.json, &found, describe)?;
+    let found = block_on(async { ask(args).await.map_err(Failure::into_error) })?;
+    args.plot.write(name, &args.query, &found)?;
+    if args.plot.is_in_terminal() {
+        say_lines(&args.plot.lines(name, &args.query, &found)?, args.color.are_shown());
+    } else {
+        let text = if args.plot.is_in_file() { summarize } else { describe };
+        answer(args.json, &found, |found| text(found, terminal::size().0))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// A chart has points of one length in the order of time.
-fn check_plot(args: &Args) -> Result<()> {
-    if args.plot.is_none() {
-        return Ok(());
+/// What `--watch` shows of an answer.
+fn lines(args: &Args, found: &RangeAnswer) -> Result<Vec<Line>, Failure> {
+    if args.plot.is_in_terminal() {
+        return args.plot.lines(&args.name, &args.query, found).map_err(Failure::Wrong);
     }
-    if args.chosen.key.len() != 1 || args.query.total.is_some() {
-        bail!("--plot: a chart has one key and no --total");
-    }
-    if args.query.order.is_some() || args.query.limit.is_some() {
-        bail!("--plot: a chart has all points, the oldest first; leave out --order and --limit");
-    }
-    match args.query.step.as_deref() {
-        Some(unit @ ("day" | "week" | "month")) => {
-            bail!("--step {unit}: a chart has points of one length, such as 1d")
-        }
-        _ => Ok(()),
-    }
+    let text = if args.json {
+        serde_json::to_string(found).map_err(|error| Failure::Wrong(error.into()))?
+    } else {
+        describe(found, terminal::size().0)
+    };
+    let line = |text: &str| vec![Piece { text: text.to_owned(), look: Look::Plain }];
+    Ok(text.lines().map(line).collect())
 }
 
-fn plot(args: &Args, path: &std::path::Path, range: &RangeBody) -> Result<()> {
-    let RangeBody { key, points } = range;
-    let PointLength::Seconds(step) = points.step else { return Ok(()) };
-    let start: Timestamp = points.start.parse().context("the time that the server gave")?;
-    let shown = Points { start, step: Duration::from_secs(step), values: &points.values };
-    let zone = moment::zone(args.query.tz.as_deref().unwrap_or("UTC"))?;
-    let options = chart::Options { zone, ..chart::Options::default() };
-    let picture = chart::series(&format!("{} of {key}", args.name), shown, &options);
-    output::write(path, picture.as_bytes())
-}
-
-async fn ask(args: &Args) -> Result<RangeAnswer> {
+async fn ask(args: &Args) -> Result<RangeAnswer, Failure> {
     let Args { name, chosen, query, place, .. } = args;
-    let wrong = |wrong: WrongParameter| anyhow!("--{}", wrong.detail);
+    let wrong = |wrong: WrongParameter| Failure::Wrong(anyhow!("--{}", wrong.detail));
     // The options are checked before anything is asked, so that a mistake is told by the name of its option.
     query.wants_total().map_err(wrong)?;
     let _ = query.query(Clock::system().now()).map_err(wrong)?;
+    place.client().map_err(Failure::Wrong)?;
     let pairs = query_string(chosen.parameters().chain(query.parameters()));
     let path = format!("/v1/series/{}?{pairs}", escaped(name));
-    let target = Target::open(place).await?;
-    let found = async { target.client()?.get(&path).await?.read(&[]) }.await;
-    target.close().await?;
+    let target = Target::open(place).await.map_err(Failure::Outage)?;
+    let found = async {
+        let answer = target.client().map_err(Failure::Wrong)?.get(&path).await.map_err(Failure::Outage)?;
+        let is_outage = answer.status >= 500 || answer.status == 429;
+        answer.read(&[]).map_err(if is_outage { Failure::Outage } else { Failure::Wrong })
+    }
+    .await;
+    target.close().await.map_err(Failure::Outage)?;
     found
 }

@@ -13,27 +13,40 @@ use crate::{
     text::{Span, count, shown},
 };
 
-/// The width of the line of blocks.
+/// The most blocks of the line.
 const WIDTH: usize = 80;
 
-/// Describes an answer.
-pub(super) fn describe(answer: &RangeAnswer) -> String {
+/// Describes an answer on a terminal of so many columns.
+pub(super) fn describe(answer: &RangeAnswer, width: usize) -> String {
+    each(answer, |points| describe_points(points, width, rows(points)))
+}
+
+/// Describes an answer without its points, which are in a picture.
+pub(super) fn summarize(answer: &RangeAnswer, width: usize) -> String {
+    each(answer, |points| describe_points(points, width, vec![]))
+}
+
+fn each(answer: &RangeAnswer, text: impl Fn(&PointsBody) -> String) -> String {
     match answer {
-        RangeAnswer::One(range) => describe_points(&range.points),
+        RangeAnswer::One(range) => text(&range.points),
         RangeAnswer::Many(RangesBody { ranges, total }) => {
             let rows = ranges.iter().map(|range| (format!("key {}", shown(&range.key)), &range.points));
-            titled(rows, total.as_deref())
+            titled(rows, total.as_deref(), text)
         }
         RangeAnswer::Groups(GroupsBody { groups, total }) => {
-            titled(groups.iter().map(|group| (title(group), &group.points)), total.as_deref())
+            titled(groups.iter().map(|group| (title(group), &group.points)), total.as_deref(), text)
         }
     }
 }
 
 /// Rows with their titles, and the total.
-fn titled<'a>(rows: impl Iterator<Item = (String, &'a PointsBody)>, total: Option<&'a PointsBody>) -> String {
+fn titled<'a>(
+    rows: impl Iterator<Item = (String, &'a PointsBody)>,
+    total: Option<&'a PointsBody>,
+    text: impl Fn(&PointsBody) -> String,
+) -> String {
     let total = total.map(|points| ("all keys together".to_owned(), points));
-    let row = |(title, points)| format!("{title}\n{}", describe_points(points));
+    let row = |(title, points)| format!("{title}\n{}", text(points));
     rows.chain(total).map(row).collect::<Vec<_>>().join("\n\n")
 }
 
@@ -42,10 +55,10 @@ fn title(group: &GroupBody) -> String {
     if group.labels.0.is_empty() { keys } else { format!("{}: {keys}", describe_labels(&group.labels)) }
 }
 
-fn describe_points(points: &PointsBody) -> String {
+fn describe_points(points: &PointsBody, width: usize, rows: Vec<String>) -> String {
     let PointsBody { start, step, values, sum, from, to, partial, .. } = points;
     let most = values.iter().max().copied().unwrap_or(0);
-    let mut lines = vec![spark(values, WIDTH)];
+    let mut lines = vec![spark(values, WIDTH.min(width))];
     let length = match step {
         PointLength::Seconds(step) => Span(Duration::from_secs(*step)).to_string(),
         PointLength::Unit(unit) => format!("a {unit}"),
@@ -55,7 +68,7 @@ fn describe_points(points: &PointsBody) -> String {
     if let Some(previous) = &points.previous {
         lines.push(format!("previous period: sum {} from {}", previous.sum, shown(&previous.start)));
     }
-    lines.extend(rows(points));
+    lines.extend(rows);
     lines.extend(points.columns.bucket.map(|bucket| {
         let bucket = Span(Duration::from_secs(bucket));
         format!("avg, min and max are those of buckets of {bucket}")

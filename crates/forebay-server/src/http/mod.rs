@@ -19,6 +19,7 @@ mod batch;
 mod body;
 pub mod bounds;
 mod buffer;
+mod chart;
 mod chosen;
 mod cluster;
 mod connections;

@@ -1,23 +1,17 @@
 //! Reads paths and queries.
 
-use std::time::Duration;
-
 use axum::{
     extract::{FromRequestParts, MatchedPath, Path as AxumPath, Query as AxumQuery},
     http::{StatusCode, request::Parts},
 };
-use forebay::{Timestamp, key::Key, series};
+use forebay::{Timestamp, key::Key};
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
 use serde::{Deserialize, de::DeserializeOwned};
 use utoipa::IntoParams;
 
 use super::Problem;
-use crate::{
-    app::Shared,
-    chart::Theme,
-    text::{self, Step},
-};
+use crate::{app::Shared, text};
 
 /// The parameters of the query, as a type.
 #[derive(Debug)]
@@ -161,41 +155,6 @@ pub(super) struct SumQuery {
     pub(super) tz: String,
 }
 
-/// The query of a chart.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ChartQuery {
-    /// 1 to 512 bytes of UTF-8.
-    #[param(min_length = 1, max_length = 512)]
-    pub key: String,
-    /// RFC 3339, seconds since 1970, `now`, a span such as `-1d`, or `today`.
-    #[serde(default = "day_ago")]
-    #[param(default = "-1d")]
-    pub from: String,
-    /// The exclusive end, in the same forms as `from`.
-    #[serde(default = "now")]
-    #[param(default = "now")]
-    pub to: String,
-    /// The time zone of `today`, and of the labels of a chart, such as `Europe/Berlin`.
-    #[serde(default = "utc")]
-    #[param(default = "UTC")]
-    pub tz: String,
-    /// The length of a point: a multiple of the finest resolution, such as `10s`; longer where that is not kept any more.
-    /// By default the finest that gives at most 1 500 points.
-    pub step: Option<String>,
-    /// The colours.
-    #[serde(default)]
-    #[param(inline)]
-    pub theme: Theme,
-    /// Pixels, 320 to 4096.
-    #[param(minimum = 320, maximum = 4096, default = 960)]
-    pub width: Option<u32>,
-    /// Pixels, 200 to 4096.
-    #[param(minimum = 200, maximum = 4096, default = 360)]
-    pub height: Option<u32>,
-}
-
 pub(super) fn day_ago() -> String {
     "-1d".into()
 }
@@ -244,26 +203,4 @@ pub(super) fn between(
 /// The time zone of a query.
 pub(super) fn zone(name: &str) -> Result<TimeZone, Problem> {
     text::moment::zone(name).map_err(|error| Problem::field("tz", error.to_string()))
-}
-
-/// The length of a point, if the query has one.
-pub(super) fn step(text: Option<&str>) -> Result<Option<Step>, Problem> {
-    let step = text.map(str::parse).transpose();
-    step.map_err(|error| Problem::field("step", format!("step: {error}")))
-}
-
-/// The length of a point of a chart, if the query has one.
-pub(super) fn regular_step(text: Option<&str>) -> Result<Option<Duration>, Problem> {
-    step(text)?.map(|Step(step)| regular_length(step)).transpose()
-}
-
-/// The length of a point of a chart, whose points are at regular times.
-pub(super) fn regular_length(step: series::Step) -> Result<Duration, Problem> {
-    match step {
-        series::Step::Fixed(step) => Ok(step),
-        series::Step::Calendar(unit) => {
-            let text = format!("step: {}: a chart has points of one length, such as 1d", unit.as_str());
-            Err(Problem::field("step", text))
-        }
-    }
 }

@@ -8,8 +8,8 @@ use axum::{
 use utoipa_axum::router::OpenApiRouter;
 
 use super::{
-    Problem, auth, buffer, cluster, dead, encoding, event, lease, limit, lock, map, moves, observe, once,
-    openapi, operate, overrides, prometheus, ranking, reservation, series, series_export,
+    Problem, auth, buffer, chart, cluster, dead, encoding, event, lease, limit, lock, map, moves, observe,
+    once, openapi, operate, overrides, prometheus, ranking, reservation, series, series_export,
 };
 use crate::app::Shared;
 
@@ -23,6 +23,7 @@ pub(crate) fn routes() -> OpenApiRouter<Shared> {
         .merge(reservation::routes())
         .merge(series::routes())
         .merge(ranking::routes())
+        .merge(chart::routes())
         .merge(series_export::routes())
         .merge(buffer::routes())
         .merge(dead::routes())

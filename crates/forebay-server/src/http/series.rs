@@ -2,7 +2,7 @@
 
 use axum::{
     Extension,
-    http::{StatusCode, header},
+    http::StatusCode,
     response::{IntoResponse, Response},
 };
 use forebay::{
@@ -17,12 +17,9 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
     batch::{Failure, LineResult, MAX_IN_FLIGHT, failure, respond_added, respond_added_batch},
-    chosen::{ChosenAnd, ChosenQuery, LabelsQuery, Selection},
+    chosen::{Chosen, ChosenAnd, ChosenQuery, LabelsQuery, Selection},
     once::Keyed,
-    query::{
-        ChartQuery, DeleteQuery, ListQuery, SumQuery, between, checked_key, regular_length, regular_step,
-        zone,
-    },
+    query::{DeleteQuery, ListQuery, SumQuery, between, checked_key},
 };
 use crate::{
     api::{
@@ -33,7 +30,6 @@ use crate::{
         series_query::RangeQuery,
     },
     app::{App, Shared},
-    chart,
     registry::{SeriesEntry, UnknownName},
 };
 
@@ -47,7 +43,6 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(keys))
         .routes(routes!(merge))
         .routes(routes!(rename))
-        .routes(routes!(chart))
 }
 
 /// One point, or a batch of at most 10 000.
@@ -154,18 +149,23 @@ async fn range(
     ChosenAnd(chosen, query): ChosenAnd<RangeQuery>,
 ) -> JsonResult<RangeAnswer> {
     let series = find(&app, &series)?;
+    let selection = selection(chosen, &query)?;
+    Ok(Json(answer(&series, &selection, &query).await?))
+}
+
+/// The keys of a range.
+pub(super) fn selection(chosen: Chosen, query: &RangeQuery) -> Result<Selection, Problem> {
     if query.group_by.is_some() && chosen.has_keys() {
         return Err(Problem::field(
             "group_by",
             "group_by: of the keys that label chooses, or of all; leave out key",
         ));
     }
-    let selection = chosen.selection(query.group_by.is_some())?;
-    Ok(Json(answer(&series, &selection, &query).await?))
+    chosen.selection(query.group_by.is_some())
 }
 
 /// The answer for keys, of which there is at least one, or for groups of those of a filter.
-async fn answer(
+pub(super) async fn answer(
     series: &SeriesHandle,
     selection: &Selection,
     texts: &RangeQuery,
@@ -217,30 +217,6 @@ async fn sum(
         }
     };
     Ok(Json(Sum::from(total)))
-}
-
-/// A chart of the counts of a key over time.
-#[utoipa::path(
-    get, path = "/v1/series/{series}/chart.svg", params(ChartQuery), security(("token" = ["read"])),
-    responses((status = 200, description = "The chart", body = String, content_type = "image/svg+xml")),
-)]
-async fn chart(
-    Read(app): Read,
-    Path(name): Path<String>,
-    Query(query): Query<ChartQuery>,
-) -> Result<Response, Problem> {
-    let (series, key) = (find(&app, &name)?, checked_key(&query.key)?);
-    let (from, to) = between(&query.from, &query.to, &query.tz, series.store_time(key).await)?;
-    let length = regular_step(query.step.as_deref())?;
-    let range = series.range(key, from, to, length).await?;
-    let mut options =
-        chart::Options { zone: zone(&query.tz)?, theme: query.theme, ..chart::Options::default() };
-    options.width = query.width.unwrap_or(options.width);
-    options.height = query.height.unwrap_or(options.height);
-    let points =
-        chart::Points { start: range.start(), step: regular_length(range.step)?, values: &range.values };
-    let picture = chart::series(&format!("{name} of {key}"), points, &options);
-    Ok(([(header::CONTENT_TYPE, "image/svg+xml")], picture).into_response())
 }
 
 /// The keys of a series that have a count which is kept, in the order of their bytes.

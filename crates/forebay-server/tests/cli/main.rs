@@ -6,6 +6,7 @@ mod config;
 mod files;
 mod guide;
 mod lock;
+mod plot;
 mod process;
 mod redis;
 mod reload;

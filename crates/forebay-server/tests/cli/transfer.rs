@@ -324,47 +324,6 @@ fn an_export_is_imported_into_another_series_with_the_same_sums() {
     }
 }
 
-/// Runs the commands of the guide.
-#[test]
-fn the_guide_s_commands_print_what_it_says() {
-    assert_eq!(run_guide("Import and export", "[series.visits]\nresolutions = [\"15m/30y\"]\n"), 7);
-    let labelled = "[series.requests]\nresolutions = [\"15m/30y\"]\nlabels = [\"endpoint\", \"status\"]\n";
-    assert_eq!(run_guide("Labels", labelled), 9);
-}
-
-/// Runs the commands of a section of the guide, with a server; returns how many.
-fn run_guide(title: &str, series: &str) -> usize {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/guide/series.md");
-    let guide = fs::read_to_string(guide).expect("the guide");
-    let (_, section) = guide.split_once(&format!("\n## {title}\n")).expect("a section");
-    let (section, _) = section.split_once("\n## ").expect("a section after it");
-    let (_, console) = section.split_once("```console\n").expect("commands");
-    let (console, _) = console.split_once("```").expect("an end");
-    let dir = tempfile::tempdir().expect("a directory");
-    let config = format!("store = \"embedded:a.redb\"\ndatabase = \"sqlite:a.db\"\n{series}");
-    fs::write(dir.path().join("forebay.toml"), config).expect("a file");
-    let server = Process::start(dir.path(), &["serve", "--listen", "127.0.0.1:0"]);
-    let url = server.line_after("  URL       ");
-    let mut examples = 0;
-    for example in console.split("$ ").skip(1) {
-        let (line, told) = example.split_once('\n').expect("a command and its output");
-        if let Some(file) = line.strip_prefix("cat ").map(|name| dir.path().join(name))
-            && !file.exists()
-        {
-            fs::write(file, told).expect("a file");
-        }
-        let bin = Path::new(PROGRAM).parent().expect("a directory").display().to_string();
-        let mut shell = command("sh", dir.path());
-        shell
-            .env("FOREBAY_SERVER", &url)
-            .env("PATH", format!("{bin}:{}", std::env::var("PATH").expect("a path")));
-        let output = shell.args(["-c", line]).output().expect("a shell");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), told, "{line}: {}", stderr(&output));
-        examples += 1;
-    }
-    examples
-}
-
 #[test]
 fn a_store_is_exported_and_imported_without_a_server() {
     let server = Server::start();

@@ -5,6 +5,7 @@
 mod bad_input;
 mod buffer;
 mod canary;
+mod chart;
 mod cluster;
 mod dashboard;
 mod database;
