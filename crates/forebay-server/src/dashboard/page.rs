@@ -16,7 +16,7 @@ const JS: &str = "text/javascript; charset=utf-8";
 const SVG: &str = "image/svg+xml";
 
 /// The path, type and content of each file.
-const FILES: [(&str, &str, &str); 13] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("/", HTML, include_str!("assets/index.html")),
     ("/assets/icon.svg", SVG, include_str!("assets/icon.svg")),
     ("/assets/dashboard.css", CSS, include_str!("assets/dashboard.css")),
@@ -24,6 +24,8 @@ const FILES: [(&str, &str, &str); 13] = [
     ("/assets/api.js", JS, include_str!("assets/api.js")),
     ("/assets/buffers.js", JS, include_str!("assets/buffers.js")),
     ("/assets/chart.js", JS, include_str!("assets/chart.js")),
+    ("/assets/completion.js", JS, include_str!("assets/completion.js")),
+    ("/assets/picture.js", JS, include_str!("assets/picture.js")),
     ("/assets/keys.js", JS, include_str!("assets/keys.js")),
     ("/assets/dom.js", JS, include_str!("assets/dom.js")),
     ("/assets/explorer.js", JS, include_str!("assets/explorer.js")),

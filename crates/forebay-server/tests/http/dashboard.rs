@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::support::{Client, PATIENCE, Server};
 
 /// A page in a browser of its own.
-struct Page {
-    browser: Browser,
+pub(crate) struct Page {
+    pub(crate) browser: Browser,
     /// Dropped after the browser.
     driver: Chromium,
 }
 
 impl Page {
-    async fn open(server: &Server) -> Self {
+    pub(crate) async fn open(server: &Server) -> Self {
         let driver = Chromium::start();
         let mut builder = ClientBuilder::new(HttpConnector::new());
         let options = json!({"binary": driver.program(), "args": driver.arguments()});
@@ -27,50 +27,59 @@ impl Page {
     }
 
     /// The value of `expression` in the page.
-    async fn value(&self, expression: &str) -> Value {
+    pub(crate) async fn value(&self, expression: &str) -> Value {
         let answer = self.browser.execute(&format!("return {expression}"), vec![]).await;
         answer.unwrap_or_else(|error| panic!("{expression}: {error}"))
     }
 
     /// Waits until `expression` is true in the page.
-    async fn until(&self, expression: &str) {
+    pub(crate) async fn until(&self, expression: &str) {
         eventually(expression, async || self.value(expression).await == json!(true)).await;
     }
 
     /// Waits until the element with this id shows `text`.
-    async fn shows(&self, id: &str, text: &str) {
+    pub(crate) async fn shows(&self, id: &str, text: &str) {
         self.until(&format!("document.getElementById({}).innerText === {}", json!(id), json!(text))).await;
     }
 
-    async fn type_into(&self, selector: &str, text: &str) {
+    pub(crate) async fn type_into(&self, selector: &str, text: &str) {
         let field = self.browser.find(Locator::Css(selector)).await.expect("a field");
         field.send_keys(&format!("{text}\n")).await.expect("typing");
     }
 
     /// The browser's complaints about the page.
-    async fn complaints(&self) -> Value {
+    pub(crate) async fn complaints(&self) -> Value {
+        let found = self.order("se/log", &json!({"type": "browser"})).await;
+        assert!(found.is_array(), "{found}");
+        found
+    }
+
+    /// Gives the driver an order that WebDriver does not have.
+    pub(crate) async fn order(&self, path: &str, body: &Value) -> Value {
         let session = self.browser.session_id().await.expect("an answer").expect("a session");
         let mut driver = Client::of(([127, 0, 0, 1], self.driver.port()).into()).connect();
         driver.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        let request = format!(
-            "POST /session/{session}/se/log HTTP/1.1\r\nHost: localhost\r\nContent-Length: 18\r\n\r\n{{\"type\":\"browser\"}}"
-        );
-        driver.write_all(request.as_bytes()).expect("a request");
+        let body = body.to_string();
+        let length = body.len();
+        let head =
+            format!("POST /session/{session}/{path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}");
+        driver.write_all(format!("{head}\r\n\r\n{body}").as_bytes()).expect("a request");
         // The driver keeps the connection open, so its answer ends where its JSON ends.
-        let (mut answer, mut piece) = (String::new(), [0; 4096]);
+        let (mut answer, mut piece) = (vec![], [0; 8_192]);
         loop {
             let length = driver.read(&mut piece).expect("an answer");
-            assert!(length > 0, "the driver hung up: {answer:?}");
-            answer.push_str(std::str::from_utf8(&piece[..length]).expect("text"));
-            let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+            assert!(length > 0, "the driver hung up: {}", String::from_utf8_lossy(&answer));
+            answer.extend_from_slice(&piece[..length]);
+            let text = String::from_utf8_lossy(&answer);
+            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
             if let Ok(body) = serde_json::from_str::<Value>(body) {
-                assert!(body["value"].is_array(), "{body}");
+                assert_eq!(body["value"].get("error"), None, "{body}");
                 return body["value"].clone();
             }
         }
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.browser.close().await.expect("an end");
     }
 }
@@ -121,8 +130,7 @@ async fn the_page_shows_what_happens_and_takes_keys_for_text() {
 
     page.type_into("#key", key).await;
     page.shows("explorer-sum", "20").await;
-    page.until("document.querySelector('#explorer-chart path.accepted').getAttribute('d').startsWith('M')")
-        .await;
+    page.until("document.querySelectorAll('#explorer-chart .row rect').length === 1").await;
     let shown = page.value("document.getElementById('explorer-key').textContent").await;
     assert_eq!((shown, page.value("document.title").await), (json!(key), json!("Forebay")));
     assert_eq!(page.value("document.querySelector('#explorer img')").await, Value::Null);

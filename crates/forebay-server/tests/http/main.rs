@@ -12,6 +12,7 @@ mod database;
 mod dead;
 mod encoding;
 mod event;
+mod explorer;
 mod keep_alive;
 mod labels;
 mod limit;

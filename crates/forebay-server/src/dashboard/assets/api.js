@@ -40,6 +40,12 @@ export async function ask(path, query = {}, signal = undefined) {
   return response.json();
 }
 
+/** Gets the text at a path with a query. */
+export async function text(path, query, signal = undefined) {
+  const response = await get(`${path}?${new URLSearchParams(query)}`, signal);
+  return response.text();
+}
+
 /** Gets the state of store and database, also if they do not answer. Only with the scope `read` it includes the reasons. */
 export async function health() {
   const response = await fetch("/readyz", { headers: credentials(), cache: "no-store" });

@@ -17,6 +17,14 @@ export function setText(id, text) {
   if (found.textContent !== text) found.textContent = text;
 }
 
+/** Saves a text as a file of the reader. */
+export function save(name, type, content) {
+  const url = URL.createObjectURL(new Blob([content], { type }));
+  element("a", { href: url, download: name }).click();
+  // The browser has read it by then.
+  setTimeout(() => URL.revokeObjectURL(url), 10000);
+}
+
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const fine = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
