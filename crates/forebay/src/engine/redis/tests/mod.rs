@@ -7,6 +7,7 @@ mod connection;
 mod fence;
 mod limit;
 mod moves;
+mod rollback;
 mod seal_faults;
 mod sealing;
 mod series;

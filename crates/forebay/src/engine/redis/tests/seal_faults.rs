@@ -15,10 +15,10 @@ use crate::{
     engine::{
         key_move::{Servers, continue_moves, move_key},
         redis::Redis,
-        step::{KeyMove, SeriesPart, Which},
+        step::{KeyMove, Rank, RankLevel, SeriesPart, Which},
     },
-    model::resolution::Resolution,
-    time::{millis, secs},
+    model::resolution::{Grid, Resolution},
+    time::{hours, millis, mins, secs},
 };
 
 const WRITERS: usize = 3;
@@ -98,7 +98,7 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
     let server = Server::builder().append_only().start();
     let proxies: Vec<Proxy> = (0..=WRITERS + SEALERS).map(|_| Proxy::new(server.port())).collect();
     let proxies = Arc::new(proxies);
-    let (prefix, part) = (unique_prefix(), part(&Resolution::defaults()));
+    let (prefix, part) = (unique_prefix(), ranked(&Resolution::defaults()));
     let counter = AtomicU64::default;
     let (added, unknown, moved, has_ended) = (counter(), counter(), counter(), AtomicBool::new(false));
     let world = Arc::new(World { server, prefix, part, added, unknown, moved, has_ended });
@@ -138,6 +138,26 @@ async fn faults_lose_and_double_nothing_on_the_way_to_the_chunks() {
     check(&world, faults).await;
 }
 
+/// A partition with lists of its largest keys.
+fn ranked(resolutions: &[Resolution]) -> SeriesPart {
+    let SeriesPart { grid, index, .. } = part(resolutions);
+    let Grid { name, resolutions, partitions, .. } = Arc::into_inner(grid).expect("nobody else has it");
+    SeriesPart::new(Arc::new(Grid { name, resolutions, partitions, is_ranked: true }), index)
+}
+
+/// No key has more than its list says.
+async fn check_lists(redis: &Redis, part: &SeriesPart) {
+    let now = redis.series_now(part).await;
+    let (start, end) = (now.minus(hours(1)), now.plus(mins(5)));
+    let rank = Rank { runs: &[], start, end, level: RankLevel::Fine, fits: &|_| true, most: 10 };
+    let found = redis.series_rank(part, &rank).await.expect("answers").expect("its lists are complete");
+    for key in ["a", "b"] {
+        let most = found.keys.iter().find(|(other, _)| other == key).map_or(found.others, |(_, most)| *most);
+        let count = sum(redis, part, part.grid.resolutions[2], key).await;
+        assert!(count <= most, "{key} has {count}, in the lists {most}");
+    }
+}
+
 /// Completes what was begun, and compares the sums with what was acknowledged.
 async fn check(world: &World, faults: u64) {
     let direct = Redis::open(&world.server.url(), &world.prefix, Clock::system()).await.expect("opens");
@@ -157,6 +177,7 @@ async fn check(world: &World, faults: u64) {
             );
         }
     }
+    check_lists(&direct, part).await;
     eprintln!("{faults} faults: {added} counted, {unknown} unknown, {moved} moves; lost 0, doubled 0");
     assert!(added > 100 && moved > 2, "{added} counted, {moved} moves");
     assert!(unknown < added / 2 + 3_000, "{unknown} unknown of {added}");
