@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Result;
 use forebay::{
-    Buffer, Clock, Event, Forebay, Limit,
+    Buffer, Clock, Event, Forebay, Limit, Series,
     event::{Cell as Part, EventHandle},
     limit::{Kind, LimitHandle},
     time::{hours, mins, secs},
@@ -58,6 +58,7 @@ pub(crate) fn all() -> Vec<Cell> {
         per_second("series add, 10 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
             points(load, 10_000)
         }),
+        per_second("series add, 10 000 keys, one Redis", &["forebay ranked"], ranked_points),
         per_second("series add, 1 000 000 keys, one Redis", &["forebay 4 resolutions"], |load| {
             points(load, 1_000_000)
         }),
@@ -141,6 +142,16 @@ async fn adds(load: Load, rows: usize) -> Result<f64> {
 async fn points(load: Load, keys: usize) -> Result<f64> {
     let series = open(&load.redis).await?.series("points")?;
     together(&load, keys, series, |series, key| async move {
+        series.add(&*key, 1).await?;
+        Ok(true)
+    })
+    .await
+}
+
+/// Points of a series that keeps lists of its largest keys.
+async fn ranked_points(load: Load) -> Result<f64> {
+    let series = open(&load.redis).await?.series(Series::new("ranked").ranked())?;
+    together(&load, 10_000, series, |series, key| async move {
         series.add(&*key, 1).await?;
         Ok(true)
     })

@@ -23,6 +23,10 @@ use crate::{
     time::Timestamp,
 };
 
+/// The counts of so many candidates for each row are read, and no more: where so many keys have nearly the same counts, others do
+/// not make the answer exact.
+const CANDIDATES_PER_ROW: usize = 50;
+
 /// The maximum number of rows of a ranking.
 pub const MAX_RANKED: usize = 1_000;
 
@@ -250,7 +254,7 @@ impl SeriesHandle {
     }
 
     /// Reads the counts of candidates, which are in the order of what they have at most, until no other one can be among the first
-    /// `limit`: the threshold algorithm of Fagin, Lotem and Naor (2001).
+    /// `limit`, or there are too many: the threshold algorithm of Fagin, Lotem and Naor (2001).
     async fn look_at_largest(
         &self,
         candidates: &[(Reverse<u64>, String)],
@@ -262,7 +266,7 @@ impl SeriesHandle {
         let mut done = 0;
         while let Some((Reverse(at_most), _)) = candidates.get(done) {
             let last = largest.first().map_or(0, |(sum, _)| *sum);
-            if largest.len() == limit && last > *at_most || done >= MAX_FILTERED_KEYS {
+            if largest.len() == limit && (last > *at_most || done >= CANDIDATES_PER_ROW * limit) {
                 looked.others = looked.others.max(*at_most);
                 break;
             }
