@@ -16,7 +16,9 @@ use crate::{
     lock::{LockHandle, LockManager},
     model::Buffer,
     once::{self, Once},
-    series::{Series, SeriesHandle},
+    series::{
+        Distinct, DistinctHandle, Gauge, GaugeHandle, Percentiles, PercentilesHandle, Series, SeriesHandle,
+    },
     store::Store,
     time::When,
 };
@@ -200,6 +202,66 @@ impl Forebay {
     /// ```
     pub fn series(&self, series: impl Into<Series>) -> Result<SeriesHandle> {
         SeriesHandle::new(self.store().clone(), series.into())
+    }
+
+    /// A series that counts different elements, such as the visitors of each page.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`](crate::ErrorKind::Invalid) or [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) when the
+    /// definition is not valid, and when a series of another kind is open under this name.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{Distinct, time::hours};
+    /// let visitors = bay.distinct(Distinct::new("visitors"))?;
+    /// for user in ["ada", "bob", "ada"] {
+    ///     visitors.add("home", user).await?;
+    /// }
+    /// assert_eq!(visitors.count("home", hours(1)).await?, 2);
+    /// # Ok(()) }
+    /// ```
+    pub fn distinct(&self, series: impl Into<Distinct>) -> Result<DistinctHandle> {
+        DistinctHandle::new(self.store().clone(), series.into())
+    }
+
+    /// A series of gauges, such as the temperature of each room.
+    ///
+    /// # Errors
+    /// As [`distinct`](Self::distinct).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let temperature = bay.gauge("temperature")?;
+    /// temperature.record("attic", 21.5).await?;
+    /// let hour = temperature.stats("attic", forebay::time::hours(1)).await?.expect("a value");
+    /// assert_eq!((hour.last, hour.count), (21.5, 1));
+    /// # Ok(()) }
+    /// ```
+    pub fn gauge(&self, series: impl Into<Gauge>) -> Result<GaugeHandle> {
+        GaugeHandle::new(self.store().clone(), series.into())
+    }
+
+    /// A series of percentiles, such as the latency of each route.
+    ///
+    /// # Errors
+    /// As [`distinct`](Self::distinct).
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// let latency = bay.percentiles("latency")?;
+    /// latency.record("home", 0.120).await?;
+    /// assert_eq!(latency.quantile("home", 0.99, forebay::time::hours(1)).await?, Some(0.120));
+    /// assert!(bay.gauge("latency").is_err()); // a name has one kind
+    /// # Ok(()) }
+    /// ```
+    pub fn percentiles(&self, series: impl Into<Percentiles>) -> Result<PercentilesHandle> {
+        PercentilesHandle::new(self.store().clone(), series.into())
     }
 
     /// A write buffer.

@@ -62,7 +62,7 @@ pub use event::{Event, Hit};
 pub use key::Name;
 pub use limit::{Decision, Limit};
 pub use lock::{Guard, LockHandle};
-pub use series::Series;
+pub use series::{Distinct, Gauge, Percentiles, Series};
 pub use time::{Timestamp, When};
 
 /// The examples of the README and the guides, so that they compile and run.
@@ -71,4 +71,5 @@ pub use time::{Timestamp, When};
 #[doc = include_str!("../../../docs/guide/buffer.md")]
 #[doc = include_str!("../../../docs/guide/limits.md")]
 #[doc = include_str!("../../../docs/guide/series.md")]
+#[doc = include_str!("../../../docs/guide/kinds.md")]
 struct Readme;

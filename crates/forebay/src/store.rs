@@ -1,14 +1,18 @@
 //! The state that every handle shares: the engine, the clock, and the engine that decides while the store is away.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use parking_lot::Mutex;
+
 use crate::{
     clock::Clock,
     engine::{Engine, embedded::Embedded},
-    error::{Error, ErrorKind, Result},
+    error::{Error, ErrorKind, Result, invalid},
+    key::Name,
 };
 
 /// An open store as the primitives see it. Clones share it.
@@ -24,11 +28,19 @@ struct Inner {
     /// Decides for limits with `OnError::Local` while the store does not answer.
     fallback: OnceLock<Engine>,
     once_bytes: u64,
+    /// What each series counts. The lock protects the map, for one look-up at a time.
+    kinds: Mutex<HashMap<Name, &'static str>>,
 }
 
 impl Store {
     pub(crate) fn new(engine: Engine, clock: Clock, once_bytes: u64) -> Self {
-        Self(Arc::new(Inner { engine, clock, fallback: OnceLock::new(), once_bytes }))
+        Self(Arc::new(Inner {
+            engine,
+            clock,
+            fallback: OnceLock::new(),
+            once_bytes,
+            kinds: Mutex::default(),
+        }))
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -60,6 +72,20 @@ impl Store {
     /// An engine in this process, which starts empty at its first use.
     pub(crate) fn fallback(&self) -> &Engine {
         self.0.fallback.get_or_init(|| Engine::Embedded(Embedded::in_memory(self.0.clock.clone())))
+    }
+
+    /// Notes what a series counts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`]: it was opened with another kind before.
+    pub(crate) fn set_kind(&self, series: &Name, kind: &'static str) -> Result<()> {
+        let before = *self.0.kinds.lock().entry(series.clone()).or_insert(kind);
+        if before == kind {
+            return Ok(());
+        }
+        Err(invalid(format!(
+            "series {series}: it is open as a series of {before}, and a name has one kind, not also {kind}"
+        )))
     }
 
     /// The most bytes that requests and their tokens may take on one host.

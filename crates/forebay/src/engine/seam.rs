@@ -18,7 +18,7 @@ use super::{
     step::{
         Allotted, BufferPart, BufferParts, BufferStats, Claim, Claimed, Erasure, Frozen, Generation,
         KeyRange, LeaseStep, Leases, MemberStep, Members, PendingRow, Point, Rank, Ranked, Rotate,
-        SeriesPart, Span, Take, Taken, TakenAll,
+        SeriesPart, Span, Summaries, SummaryPart, Take, Taken, TakenAll,
     },
 };
 #[cfg(feature = "redis")]
@@ -29,6 +29,7 @@ use crate::{
     model::{
         LockState, Row, RowKey,
         rate::allotments::{AllotmentRequest, Outstanding},
+        summary::Observation,
     },
     time::{Timestamp, When},
 };
@@ -184,6 +185,22 @@ steps! {
 
     /// Whether a partition of a series has a token, and the epoch of its host at that time.
     fn series_peek(part: &'a SeriesPart, token: &'a Token) -> Seen, Read at Place::Series(part);
+
+    /// Adds observations to the summaries of their buckets, each of them once. `now` decides which buckets are still kept. No other
+    /// host takes them while the one of their partition is down.
+    fn summary_add(series: SummaryPart<'a>, points: Vec<Observation>, now: Timestamp) -> (), Write at Place::Series(series.part);
+
+    /// [`summary_add`](Self::summary_add) of one observation and its token. It has no effect if the token is already there.
+    fn summary_add_once(series: SummaryPart<'a>, point: Observation, now: Timestamp, token: &'a Token) -> (), Write at Place::Series(series.part);
+
+    /// Reads the summaries of several spans in one round trip.
+    fn summary_read(series: SummaryPart<'a>, spans: &'a [Span<'a>]) -> Vec<Summaries>, Read at Place::Series(series.part);
+
+    /// The first keys of a range that have a summary which is kept at `now`, in the order of their bytes.
+    fn summary_list(series: SummaryPart<'a>, range: &'a KeyRange<'a>, now: Timestamp) -> Vec<String>, Read at Place::Series(series.part);
+
+    /// Deletes the summaries of a key in every resolution.
+    fn summary_delete(series: SummaryPart<'a>, key: &'a str, now: Timestamp) -> (), Write at Place::Series(series.part);
 
     /// Acquires a lock, or a place in its queue. The fence is larger than that of every earlier hold. Repeating a granted
     /// claim answers as before and extends the lease.

@@ -18,6 +18,7 @@ use crate::{
             rule::{Rule, State},
         },
         resolution::{Grid, Resolution},
+        summary::{Summary, SummaryKind},
     },
     time::{Timestamp, mins},
 };
@@ -246,6 +247,16 @@ pub(crate) struct Point {
     /// 1 to 2^31.
     pub n: u64,
 }
+
+/// A partition of a series that keeps summaries of this kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SummaryPart<'a> {
+    pub kind: SummaryKind,
+    pub part: &'a SeriesPart,
+}
+
+/// The summaries of a span: those that hold anything, each with its bucket, by bucket.
+pub(crate) type Summaries = Vec<(i64, Summary)>;
 
 /// The open buckets that are to be sealed.
 #[cfg(feature = "redis")]

@@ -19,6 +19,7 @@ pub(crate) mod resolution;
 pub(crate) mod row;
 mod row_key;
 mod schema;
+pub(crate) mod summary;
 mod value;
 
 pub(crate) use bounds::RowCount;

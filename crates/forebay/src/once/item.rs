@@ -11,10 +11,10 @@ use super::request::Request;
 use crate::{
     engine::{
         request::{Attempt, ChargeToken, Epoch, Token, lost, was_down},
-        step::{self, BufferPart, Point, SeriesPart},
+        step::{self, BufferPart, Point, SeriesPart, SummaryPart},
     },
     error::{Error, ErrorKind, Result, Retry},
-    model::Row,
+    model::{Row, summary::Observation},
     time::Timestamp,
 };
 
@@ -154,6 +154,24 @@ impl RequestItem {
         let token = self.token(nth, step::Place::Series(&part))?;
         failpoint!("part_before");
         let answer = self.request.store.engine().series_add_once(&part, point, now, &token).await;
+        failpoint!("part_after");
+        answer
+    }
+
+    /// Adds an observation that is not known to be added.
+    ///
+    /// # Errors
+    /// As [`count`](Self::count).
+    pub(crate) async fn observe(
+        &self,
+        nth: usize,
+        series: SummaryPart<'_>,
+        point: Observation,
+        now: Timestamp,
+    ) -> Result<()> {
+        let token = self.token(nth, step::Place::Series(series.part))?;
+        failpoint!("part_before");
+        let answer = self.request.store.engine().summary_add_once(series, point, now, &token).await;
         failpoint!("part_after");
         answer
     }

@@ -17,11 +17,15 @@ use std::{
 use futures::future::try_join_all;
 use parking_lot::Mutex;
 
+use super::listed::list_keys;
 use crate::{
     engine::step::{KeyRange, MEMBER_KNOWN, MemberStep, SeriesPart, no_room},
     error::{Error, ErrorKind, Result, Retry},
     key::Key,
-    model::resolution::{Grid, Resolution},
+    model::{
+        resolution::{Grid, Resolution},
+        summary::SummaryKind,
+    },
     store::Store,
     time::{Timestamp, mins, secs},
 };
@@ -40,6 +44,8 @@ const LOOK_INTERVAL: Duration = secs(1);
 pub(super) struct KeyBound {
     store: Store,
     grid: Arc<Grid>,
+    /// The kind of its summaries, if it is none of hits.
+    summaries: Option<SummaryKind>,
     most: u64,
     known: Mutex<Known>,
     /// How often a new key was refused. For people: it needs no order.
@@ -58,8 +64,13 @@ struct Known {
 }
 
 impl KeyBound {
-    pub(super) fn new(store: Store, grid: Arc<Grid>, most: u64) -> Self {
-        Self { store, grid, most, known: Mutex::default(), refused: AtomicU64::new(0) }
+    pub(super) fn new(
+        store: &Store,
+        (grid, summaries): (&Arc<Grid>, Option<SummaryKind>),
+        most: u64,
+    ) -> Self {
+        let (store, grid) = (store.clone(), grid.clone());
+        Self { store, grid, summaries, most, known: Mutex::default(), refused: AtomicU64::new(0) }
     }
 
     pub(super) fn refused(&self) -> u64 {
@@ -178,7 +189,7 @@ impl KeyBound {
             let part = SeriesPart::new(self.grid.clone(), self.grid.partition_of(&key));
             let now = engine.series_now(&part).await;
             let range = KeyRange { prefix: &key, after: None, most: 1 };
-            let found = engine.series_list(&part, &range, now).await?;
+            let found = list_keys(&self.store, self.summaries, &part, &range, now).await?;
             Ok::<_, Error>((found.first() != Some(&key)).then_some(key))
         };
         let gone = try_join_all(due.into_iter().map(if_gone)).await?;

@@ -79,6 +79,11 @@ impl Series {
         self
     }
 
+    /// The name, as it was given.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The maximum that [`max_keys`](Self::max_keys) set.
     pub fn key_bound(&self) -> Option<u64> {
         self.max_keys

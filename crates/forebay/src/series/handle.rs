@@ -10,7 +10,10 @@ use crate::{
     engine::step::{Point, SeriesPart},
     error::{Error, Result, out_of_range},
     key::{Count, Key, Name},
-    model::resolution::{Grid, Resolution},
+    model::{
+        resolution::{Grid, Resolution},
+        summary::SummaryKind,
+    },
     once::{Place, RequestItem},
     store::Store,
     time::{Timestamp, When},
@@ -36,6 +39,8 @@ pub struct SeriesHandle {
     pub(super) grid: Arc<Grid>,
     /// The grid of the [`limited`](Self::limited) series.
     limited: Arc<Grid>,
+    /// The kind of its summaries, if it is none of hits.
+    pub(super) summaries: Option<SummaryKind>,
     pub(super) labels: Labels,
     /// The bound on keys in a shared store.
     pub(super) bound: Option<Arc<KeyBound>>,
@@ -56,18 +61,27 @@ pub(crate) enum Acceptance {
 
 impl SeriesHandle {
     pub(crate) fn new(store: Store, series: Series) -> Result<Self> {
+        let handle = Self::open(store, series, None)?;
+        for grid in [&handle.grid, &handle.limited] {
+            handle.store.engine().series_define(grid);
+        }
+        Ok(handle)
+    }
+
+    /// A series of hits, or of summaries.
+    pub(super) fn open(store: Store, series: Series, summaries: Option<SummaryKind>) -> Result<Self> {
         let bound = series.key_bound();
         let (grid, limited, labels) = series.build()?;
+        store.set_kind(&grid.name, summaries.map_or("hits", SummaryKind::word))?;
         for grid in [&grid, &limited] {
             if let Some(keys) = bound {
                 store.engine().series_bound(&grid.name, keys);
             }
-            store.engine().series_define(grid);
         }
         let shared = bound.filter(|_| store.engine().is_shared());
         let [bound, limited_bound] =
-            [&grid, &limited].map(|grid| Some(Arc::new(KeyBound::new(store.clone(), grid.clone(), shared?))));
-        Ok(Self { store, grid, limited, labels, bound, limited_bound, late: Arc::default() })
+            [&grid, &limited].map(|grid| Some(Arc::new(KeyBound::new(&store, (grid, summaries), shared?))));
+        Ok(Self { store, grid, limited, summaries, labels, bound, limited_bound, late: Arc::default() })
     }
 
     /// Counts `n` (1 to 2^31) for `key` now, by the store's clock.
@@ -364,7 +378,7 @@ impl SeriesHandle {
     }
 
     /// Refuses a time that is too far ahead, or no longer kept.
-    fn check_time(&self, n: Count, at: Timestamp, now: Timestamp) -> Result<()> {
+    pub(super) fn check_time(&self, n: Count, at: Timestamp, now: Timestamp) -> Result<()> {
         let name = &self.grid.name;
         if at > now.plus(MAX_AHEAD) {
             let (ahead, most) = (at.since(now).as_secs(), MAX_AHEAD.as_secs());

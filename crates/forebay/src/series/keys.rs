@@ -3,6 +3,7 @@
 use super::{
     filter::{Filter, KeyFilter},
     handle::SeriesHandle,
+    listed::list_keys,
 };
 use crate::{
     engine::step::KeyRange,
@@ -164,7 +165,7 @@ impl SeriesHandle {
         let read = async |part| {
             let partial = engine.series_may_wait(&part).await;
             let now = engine.series_now(&part).await;
-            Ok::<_, crate::Error>((engine.series_list(&part, range, now).await?, partial))
+            Ok::<_, crate::Error>((list_keys(&self.store, self.summaries, &part, range, now).await?, partial))
         };
         let pages = futures::future::try_join_all(self.parts().map(read)).await?;
         let partial = pages.iter().any(|(_, partial)| *partial);

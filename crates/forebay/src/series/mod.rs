@@ -1,4 +1,4 @@
-//! Time series: counters in buckets of time.
+//! Time series: counters in buckets of time, and what else a bucket can hold (`kinds/`).
 
 mod bound;
 mod buckets;
@@ -12,8 +12,10 @@ mod finest;
 mod groups;
 mod handle;
 mod keys;
+mod kinds;
 mod labelled;
 mod labels;
+mod listed;
 mod moves;
 mod plan;
 mod query;
@@ -39,6 +41,10 @@ pub use groups::{Group, Groups, MAX_FILTERED_KEYS, MAX_GROUPS};
 pub(crate) use handle::Acceptance;
 pub use handle::SeriesHandle;
 pub use keys::{KeyPage, KeyQuery, MAX_KEYS_PER_PAGE};
+pub use kinds::{
+    Distinct, DistinctHandle, Distribution, Gauge, GaugeHandle, GaugeStats, Kind, KindHandle, Merged,
+    Percentiles, PercentilesHandle, Points, Values,
+};
 pub use labels::MAX_LABELS;
 pub use plan::MAX_POINTS;
 pub use query::{Fill, Function, Order, Previous, Query};

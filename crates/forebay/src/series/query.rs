@@ -272,6 +272,13 @@ impl Query {
         self
     }
 
+    /// Whether it asks for more than a span, a step, a zone and a time: only counts have all of that.
+    pub(super) fn is_for_hits(&self) -> bool {
+        let Self { span: _, step: _, zone: _, now: _, functions, fill, previous, order, limit } = self;
+        let computes = !functions.is_empty() || *fill != Fill::Zero || previous.is_some();
+        computes || *order != Order::OldestFirst || limit.is_some()
+    }
+
     pub(super) fn computes(&self, function: Function) -> bool {
         self.functions.contains(&function)
     }

@@ -118,7 +118,7 @@ impl SeriesHandle {
         Ok(Ranges { ranges, total: self.answer(&plan, &all, query) })
     }
 
-    fn check_keys(&self, keys: &[Key<'_>]) -> Result<()> {
+    pub(super) fn check_keys(&self, keys: &[Key<'_>]) -> Result<()> {
         let name = &self.grid.name;
         if keys.is_empty() || keys.len() > MAX_KEYS {
             let found = if keys.is_empty() { "no key" } else { "more keys" };

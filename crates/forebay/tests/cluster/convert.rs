@@ -43,6 +43,9 @@ async fn fill(bay: &Forebay) -> u64 {
             assert!(limit.take_n(&key, 5).await.expect("answers").is_allowed());
         }
         series.add(&*key, 3).await.expect("answers");
+        bay.distinct("visitors").expect("valid").add(&*key, "ada").await.expect("answers");
+        bay.gauge("temperature").expect("valid").record(&*key, 21.5).await.expect("answers");
+        bay.percentiles("latency").expect("valid").record(&*key, 0.25).await.expect("answers");
         buffer.row(&*key).add("n", 1).await.expect("answers");
         let mut map = bay.cluster().map();
         let (set, expiring) = (map.set(format!("plain:{key}"), &*key), map.incr(format!("brief:{key}"), 7));
@@ -84,6 +87,17 @@ async fn check(bay: &Forebay, fence: u64) {
             assert!(!limit.take(&key).await.expect("answers").is_allowed(), "{key}");
         }
         assert_eq!(series.sum(&*key, days(1)).await.expect("answers"), 4, "{key}");
+        let visitors = bay.distinct("visitors").expect("valid");
+        for element in ["ada", "bob"] {
+            visitors.add(&*key, element).await.expect("answers");
+        }
+        assert_eq!(visitors.count(&*key, days(1)).await.expect("answers"), 2, "{key}");
+        let temperature = bay.gauge("temperature").expect("valid");
+        temperature.record(&*key, 20.5).await.expect("answers");
+        let stats = temperature.stats(&*key, days(1)).await.expect("answers").expect("values");
+        assert_eq!((stats.count, stats.last, stats.average), (2, 20.5, 21.0), "{key}");
+        let latency = bay.percentiles("latency").expect("valid");
+        assert_eq!(latency.quantile(&*key, 0.5, days(1)).await.expect("answers"), Some(0.25), "{key}");
         let mut map = bay.cluster().map();
         let (set, counted) =
             (map.get::<Option<String>>(format!("plain:{key}")), map.incr(format!("brief:{key}"), 1));

@@ -22,4 +22,5 @@ mod reshard;
 mod route;
 mod shared;
 mod slow;
+mod summaries;
 mod waited;

@@ -22,6 +22,7 @@ mod overrides;
 mod random;
 mod series;
 mod splitmix;
+mod summary;
 
 use std::time::Duration;
 
@@ -111,6 +112,12 @@ cases! {
         a_deleted_key_is_gone,
         keys_are_listed_page_by_page,
         a_key_is_merged_into_another_and_renamed,
+    }
+    summary {
+        buckets_are_those_of_the_model,
+        a_deleted_key_is_gone_and_keys_are_listed,
+        different_elements_are_counted_once_over_spans_and_keys,
+        a_bound_on_keys_holds_for_summaries,
     }
     lock {
         a_lock_has_one_holder_and_its_fences_increase,

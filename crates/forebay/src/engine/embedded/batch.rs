@@ -73,6 +73,8 @@ pub(super) enum DeferredWrite {
     },
     /// Blocks of one key of a series; `None`: gone.
     Series { series: Name, key: Arc<str>, blocks: Vec<(Block, Option<Pack>)> },
+    /// Summaries of one key of a series, as blocks of one bucket each; `None`: gone.
+    Summaries { series: Name, key: Arc<str>, blocks: Vec<(Block, Option<Pack>)> },
 }
 
 /// Some neighbouring buckets of one resolution.
@@ -167,7 +169,7 @@ impl DeferredWrite {
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Limits { packed, .. } => packed.len(),
-            Self::Series { key, blocks, .. } => {
+            Self::Series { key, blocks, .. } | Self::Summaries { key, blocks, .. } => {
                 blocks.iter().map(|(_, packed)| 32 + key.len() + packed.as_ref().map_or(0, Pack::len)).sum()
             }
         }

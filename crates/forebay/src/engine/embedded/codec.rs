@@ -59,7 +59,8 @@ impl Pack {
         self.text(limit).text(key).uint(scale.to_bits()).uint(state.0).uint(state.1).int(end.as_micros());
     }
 
-    fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+    /// Bytes that go to the end.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend_from_slice(bytes);
         self
     }
@@ -146,6 +147,11 @@ impl<'a> Unpack<'a> {
             4 => Value::Uuid(Uuid::from_slice(self.take(16)?).map_err(|_| corrupt())?),
             _ => return Err(corrupt()),
         }))
+    }
+
+    /// All bytes that are left.
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8]> {

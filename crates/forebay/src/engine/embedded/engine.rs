@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     buffer_table, journal::Journal, kv_table, lease_table, limit_table, lock_table, once_table,
-    override_table, population, series_table,
+    override_table, population, series_table, summary_table,
 };
 use crate::{
     clock::Clock,
@@ -37,6 +37,7 @@ pub(crate) struct Embedded {
     pub(super) counters: limit_table::Counters,
     pub(super) leases: Shards<lease_table::Entry>,
     pub(super) series: Shards<series_table::Entry>,
+    pub(super) summaries: Shards<summary_table::Entry>,
     pub(super) populations: population::Populations,
     pub(super) buffers: buffer_table::Partitions,
     pub(super) locks: lock_table::Locks,
@@ -75,6 +76,7 @@ impl Embedded {
         self.limits.retain(|entry| entry.deadline() > now, limit_table::Entry::hash);
         self.sweep_leases(now);
         self.sweep_series(now);
+        self.sweep_summaries(now);
         self.sweep_locks(now);
         self.kv.retain(|entry| !entry.is_over(now), kv_table::Entry::hash);
         self.sweep_requests();
@@ -83,7 +85,7 @@ impl Embedded {
     /// How many keys of limits, leases and series are held.
     #[cfg(test)]
     pub(super) fn keys(&self) -> usize {
-        self.limits.len() + self.leases.len() + self.series.len()
+        self.limits.len() + self.leases.len() + self.series.len() + self.summaries.len()
     }
 
     /// Lets the limits and series that have changed ride to the file, and has it all committed.
@@ -91,6 +93,7 @@ impl Embedded {
         let mut logged = self.logged.lock();
         self.defer_limits(&mut logged.0);
         self.defer_all_series();
+        self.defer_all_summaries();
         drop(logged);
         self.journal.request_commit();
     }

@@ -31,6 +31,8 @@ mod restore;
 mod series;
 mod series_table;
 mod storage;
+mod summary;
+mod summary_table;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, TableError};
 use uuid::Uuid;
 
 use super::{
@@ -138,6 +138,18 @@ impl Embedded {
             let (place, packed) = item?;
             let (step, start, series, key) = place.value();
             self.restore_block(Block { step, start }, &Name::from_store(series), key, packed.value())?;
+        }
+        match transaction.open_table(tables::SUMMARIES) {
+            Ok(table) => {
+                for item in table.iter()? {
+                    let (place, packed) = item?;
+                    let (step, start, series, key) = place.value();
+                    let (block, series) = (Block { step, start }, Name::from_store(series));
+                    self.restore_summary(block, &series, key, packed.value())?;
+                }
+            }
+            Err(TableError::TableDoesNotExist(_)) => {}
+            Err(cause) => return Err(cause.into()),
         }
         Ok(restored)
     }

@@ -4,12 +4,13 @@
 //! changes, however many rows and keys there are, and reading lets the later entry win. In a tree by row each commit
 //! would write a page per row. What a log has too much is bounded: memory has the whole, and rewrites it.
 
-use redb::{Error, ReadTransaction, TableDefinition, TableError, WriteTransaction};
+use redb::{Error, ReadTransaction, Table, TableDefinition, TableError, WriteTransaction};
 
 use super::{
-    batch::{Batch, Change, DeferredWrite, GenerationRecord, HoldRecord},
+    batch::{Batch, Block, Change, DeferredWrite, GenerationRecord, HoldRecord},
     codec::Pack,
 };
+use crate::key::Name;
 
 /// By name, as text: `format`, `forebay`, `session`, `fence`, `paused:<buffer>`, `request:<request>`,
 /// `token:<token>`, `override:<limit>:<key>`.
@@ -33,6 +34,11 @@ pub(super) const LIMITS: TableDefinition<(u16, u64), &[u8]> = TableDefinition::n
 /// written are neighbours: a commit then writes few pages, however many keys it is about.
 pub(super) const SERIES: TableDefinition<(u32, i64, &str, &str), &[u8]> = TableDefinition::new("series");
 
+/// By step, bucket, series and key, as blocks: a packed summary. Files of versions before have no such table until one is
+/// written.
+pub(super) const SUMMARIES: TableDefinition<(u32, i64, &str, &str), &[u8]> =
+    TableDefinition::new("summaries");
+
 type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Creates the tables that are not there.
@@ -43,6 +49,7 @@ pub(super) fn create(transaction: &WriteTransaction) -> Result<()> {
     transaction.open_table(HOLDS)?;
     transaction.open_table(LIMITS)?;
     transaction.open_table(SERIES)?;
+    transaction.open_table(SUMMARIES)?;
     Ok(())
 }
 
@@ -143,14 +150,27 @@ fn write_deferred(transaction: &WriteTransaction, deferred: &[DeferredWrite], ne
                 }
             }
             DeferredWrite::Series { series, key, blocks } => {
-                for (block, packed) in blocks {
-                    let place = (block.step, block.start, series.as_str(), &**key);
-                    match packed {
-                        Some(packed) => drop(blocks_of.insert(place, packed.bytes())?),
-                        None => drop(blocks_of.remove(place)?),
-                    }
-                }
+                write_blocks(&mut blocks_of, series, key, blocks)?;
             }
+            DeferredWrite::Summaries { series, key, blocks } => {
+                write_blocks(&mut transaction.open_table(SUMMARIES)?, series, key, blocks)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_blocks(
+    table: &mut Table<'_, (u32, i64, &'static str, &'static str), &'static [u8]>,
+    series: &Name,
+    key: &str,
+    blocks: &[(Block, Option<Pack>)],
+) -> Result<()> {
+    for (block, packed) in blocks {
+        let place = (block.step, block.start, series.as_str(), key);
+        match packed {
+            Some(packed) => drop(table.insert(place, packed.bytes())?),
+            None => drop(table.remove(place)?),
         }
     }
     Ok(())

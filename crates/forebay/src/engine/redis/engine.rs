@@ -17,7 +17,7 @@ use super::{
     partition_writer::Writers,
     probe::Probe,
     reply::{text, unexpected},
-    series_writer, stand_in_writer,
+    series_writer, stand_in_writer, summary,
     target::Target,
 };
 use crate::{
@@ -51,6 +51,7 @@ pub(crate) struct Redis {
     pub(super) series_writers: series_writer::Writers,
     pub(super) open_buckets: Arc<OpenBuckets>,
     pub(super) stand_in_writers: stand_in_writer::Writers,
+    pub(super) summary_writers: summary::Writers,
     /// The series of this process.
     pub(super) grids: Grids,
     /// The bytes of requests and their tokens, as the host said last, of each group that has a count of its own. Only shown, so
@@ -132,6 +133,7 @@ impl Redis {
             open_buckets: Arc::default(),
             grids: Grids::default(),
             stand_in_writers: stand_in_writer::Writers::default(),
+            summary_writers: summary::Writers::default(),
             once_bytes: (0..shares).map(|_| AtomicU64::new(0)).collect(),
             groups: AtomicU64::new(0),
         })
@@ -162,6 +164,7 @@ impl Redis {
         self.writers.each(|writer| writer.refuse_waiting(why));
         self.series_writers.each(|writer| writer.refuse_waiting(why));
         self.stand_in_writers.each(|writer| writer.refuse_waiting(why));
+        self.summary_writers.each(|writer| writer.refuse_waiting(why));
     }
 
     /// Lets rows and points wait behind those under way again, because the host is back.
@@ -169,6 +172,7 @@ impl Redis {
         self.writers.each(Sequencer::admit_waiting);
         self.series_writers.each(Sequencer::admit_waiting);
         self.stand_in_writers.each(Sequencer::admit_waiting);
+        self.summary_writers.each(Sequencer::admit_waiting);
     }
 
     /// Says that the known owners of slots may be out of date.

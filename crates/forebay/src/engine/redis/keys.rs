@@ -5,10 +5,10 @@ use uuid::Uuid;
 use crate::{
     engine::{
         cluster::{Group, Layout, Slot},
-        step::{BufferPart, Place, SeriesPart},
+        step::{BufferPart, Place, SeriesPart, SummaryPart},
     },
     key::Name,
-    model::rate::rule::Rule,
+    model::{rate::rule::Rule, resolution::Resolution, summary::SummaryKind},
 };
 
 /// Writes the keys of this engine.
@@ -80,6 +80,7 @@ impl Keys {
             "series" if part.starts_with("keys:") || part.starts_with("top:") => Kept("zset", DELETE),
             "series" if part == "lease" => Kept("string", DELETE),
             "series" if part.starts_with("moved:") && part.matches(':').count() > 1 => Kept("string", DELETE),
+            "series" if let Some(stored_as) = summary_type(part) => Kept(stored_as, DELETE_SERIES),
             "series"
                 if !matches!(part, "guard" | "live" | "open" | "moves")
                     && !part.starts_with("open:")
@@ -289,6 +290,17 @@ impl Keys {
         format!("{}:top:{step}:{bucket}", self.series(part))
     }
 
+    /// The key of a summary, or of some neighbouring ones, of one key of a series.
+    pub(super) fn summary(
+        &self,
+        SummaryPart { kind, part }: SummaryPart<'_>,
+        resolution: Resolution,
+        place: i64,
+        key: &str,
+    ) -> String {
+        format!("{}:{}:{}:{place}:{key}", self.series(part), kind.word(), resolution.step.as_secs())
+    }
+
     /// The key of the moves from keys of a partition of a series that have not ended.
     pub(super) fn series_moves(&self, part: &SeriesPart) -> String {
         format!("{}:moves", self.series(part))
@@ -363,6 +375,13 @@ pub(crate) enum Home<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Kept(pub &'static str, pub &'static str);
 
+/// The type of the summaries of a kind, if what follows the tag says that the key has any.
+fn summary_type(part: &str) -> Option<&'static str> {
+    let (word, _) = part.split_once(':')?;
+    let kind = SummaryKind::ALL.iter().find(|kind| kind.word() == word)?;
+    Some(kind.stored_as())
+}
+
 const RESET: &str = "a reset of the limit for this key removes it";
 const FORCE_RELEASE: &str = "a force-release of the lock removes it";
 const DELETE_SERIES: &str = "deleting the key of the series removes it";
@@ -384,6 +403,21 @@ pub(super) const KEYSPACE: &[[&str; 3]] = &[
         "<prefix>:series:{<series>.<partition>}:<step>:<chunk>:<key>",
         "string",
         "until its last bucket is not kept",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>}:distinct:<step>:<bucket>:<key>",
+        "string",
+        "until the bucket is not kept",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>}:gauge:<step>:<place>:<key>",
+        "hash",
+        "until its last bucket is not kept",
+    ],
+    [
+        "<prefix>:series:{<series>.<partition>}:percentiles:<step>:<bucket>:<key>",
+        "hash",
+        "until the bucket is not kept",
     ],
     ["<prefix>:series:{<series>.<partition>}:guard", "hash", "24 to 25 h after the last write"],
     ["<prefix>:series:{<series>.<partition>}:keys:<chunk>", "sorted set", "as long as the chunks"],

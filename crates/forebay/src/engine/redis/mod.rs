@@ -64,6 +64,7 @@ mod session;
 mod slot_claims;
 mod stand_in;
 mod stand_in_writer;
+mod summary;
 mod target;
 mod tls;
 mod tokens;

@@ -53,6 +53,17 @@ macro_rules! kinds {
     };
 }
 
+/// The script that merges into summaries of a kind. Each kind is one file.
+macro_rules! summaries {
+    ($kind:literal) => {
+        framed!(
+            include_str!("lua/guard.lua"),
+            include_str!(concat!("lua/summaries/", $kind, ".lua")),
+            include_str!("lua/summary_add.lua")
+        )
+    };
+}
+
 /// Declares the scripts, each with its text: those that every connection has loaded, and those that a node is asked to load later.
 macro_rules! scripts {
     ($($name:ident => $text:expr,)* ; $($across:ident => $across_text:expr,)*) => {
@@ -102,6 +113,10 @@ scripts! {
     SeriesReceive => framed!(lua!("ranks"), lua!("chunks"), lua!("series_receive")),
     SeriesRank => framed!(lua!("series_rank")),
     SeriesMembers => framed!(lua!("series_members")),
+    DistinctAdd => summaries!("distinct"),
+    GaugeAdd => summaries!("gauge"),
+    PercentilesAdd => summaries!("percentiles"),
+    SummaryDelete => framed!(lua!("summary_delete")),
     StandInAdd => framed!(lua!("guard"), lua!("stand_in"), lua!("stand_in_add")),
     StandInNext => framed!(lua!("stand_in"), lua!("stand_in_next")),
     PlacementSet => framed!(lua!("placement_set")),
@@ -134,7 +149,16 @@ impl Script {
 
     /// Whether `lua/guard.lua` is part of it, which asks for the fence itself.
     pub(super) fn is_sequenced(self) -> bool {
-        matches!(self, Self::BufferAdd | Self::SeriesAdd | Self::SeriesAddChunks | Self::StandInAdd)
+        matches!(
+            self,
+            Self::BufferAdd
+                | Self::SeriesAdd
+                | Self::SeriesAddChunks
+                | Self::StandInAdd
+                | Self::DistinctAdd
+                | Self::GaugeAdd
+                | Self::PercentilesAdd
+        )
     }
 
     /// Whether the fence of a host is before it, where there is one. Those that concern the host itself have none, nor have those for
@@ -184,9 +208,9 @@ mod tests {
     }
 
     /// Commands that change something. Those of a script go through `write`, so that an error tells whether any did.
-    const WRITES: [&str; 17] = [
+    const WRITES: [&str; 18] = [
         "SET", "SETRANGE", "BITFIELD", "DEL", "UNLINK", "PEXPIRE", "RENAME", "HSET", "HDEL", "HINCRBY",
-        "LREM", "RPUSH", "SADD", "SREM", "ZADD", "ZREM", "RESTORE",
+        "LREM", "RPUSH", "SADD", "SREM", "ZADD", "ZREM", "RESTORE", "PFADD",
     ];
 
     /// The calls of a text: by which function, and which command.
@@ -213,7 +237,15 @@ mod tests {
             // A guard is no effect, and rows are written last: see there. The probe tells nobody how far it came.
             !script.is_sequenced() && *script != Script::Probe
         });
-        let behind_guards = [lua!("series_add"), lua!("series_add_chunks"), lua!("stand_in_add")];
+        let behind_guards = [
+            lua!("series_add"),
+            lua!("series_add_chunks"),
+            lua!("stand_in_add"),
+            lua!("summary_add"),
+            lua!("summaries/distinct"),
+            lua!("summaries/gauge"),
+            lua!("summaries/percentiles"),
+        ];
         for text in texts.map(Script::source).chain(behind_guards).chain(TRANSFERS) {
             for (function, command) in
                 commands(text).into_iter().filter(|(_, command)| WRITES.contains(command))

@@ -101,7 +101,7 @@ impl Redis {
     }
 
     /// The first keys that are listed, each with the number of its latest chunk; and whether there are no others.
-    async fn listed_keys(
+    pub(super) async fn listed_keys(
         &self,
         part: &SeriesPart,
         coarsest: Resolution,

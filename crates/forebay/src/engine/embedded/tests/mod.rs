@@ -7,6 +7,7 @@ mod faults;
 mod group;
 mod power;
 mod reopen;
+mod summary;
 
 use std::{future::Future, sync::Arc, time::Duration};
 

@@ -12,6 +12,7 @@ mod seal_faults;
 mod sealing;
 mod series;
 mod stand_in;
+mod summary;
 mod transfer;
 
 use std::sync::Arc;
