@@ -25,6 +25,7 @@ use crate::{
     registry::{BufferEntry, Registry, SeriesEntry},
     reload::ReloadStatus,
     rules::{Changes, Resources, Rules},
+    summary::{SummaryEntry, SummarySeries},
 };
 
 /// The interval of the upkeep: samples for the dashboard's history, and durations that move into their histograms.
@@ -58,8 +59,10 @@ pub struct App {
     pub reload_status: ReloadStatus,
     /// The canary, if it is configured.
     pub(crate) canary: Option<Canary>,
-    /// Series by name.
+    /// Series of hits by name.
     pub series: Registry<SeriesEntry>,
+    /// Series of other kinds by name.
+    pub summaries: Registry<SummaryEntry>,
     /// Buffers by name.
     pub buffers: Registry<BufferEntry>,
 }
@@ -85,6 +88,12 @@ impl App {
         let metrics = Metrics::default();
         let series = Registry::open("series", &config.series, |name, series| {
             Ok(SeriesEntry { handle: bay.series(series.clone())?, metrics: metrics.named("series", name) })
+        })?;
+        let summaries = Registry::open("series", &config.summaries, |name, series| {
+            Ok(SummaryEntry {
+                handle: SummarySeries::open(&bay, series)?,
+                metrics: metrics.named("series", name),
+            })
         })?;
         let buffers = Registry::open("buffer", &config.buffers, |name, buffer| {
             Ok(BufferEntry {
@@ -112,6 +121,7 @@ impl App {
             rules,
             canary,
             series,
+            summaries,
             buffers,
         })
     }
@@ -248,11 +258,11 @@ impl App {
         };
         futures::future::join_all(self.buffers.entries.values().map(show)).await;
         for series in self.series.entries.values() {
-            series.metrics.late.absolute(series.handle.late());
-            series.metrics.refused_keys.absolute(series.handle.refused_keys());
-            if let Some(keys) = series.handle.key_count() {
-                series.metrics.keys.set(keys as f64);
-            }
+            let handle = &series.handle;
+            series.metrics.show(handle.late(), handle.refused_keys(), handle.key_count());
+        }
+        for series in self.summaries.entries.values() {
+            series.handle.show(&series.metrics);
         }
         for (host, bytes) in self.bay.once_usage() {
             self.metrics.named::<IdempotencyMetrics>("host", &host).bytes.set(bytes as f64);

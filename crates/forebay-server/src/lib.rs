@@ -38,5 +38,6 @@ pub mod replay;
 pub mod router;
 pub mod rules;
 pub mod shutdown;
+pub mod summary;
 pub mod text;
 pub mod warning;

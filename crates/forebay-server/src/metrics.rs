@@ -320,6 +320,17 @@ impl EventMetrics {
     }
 }
 
+impl SeriesMetrics {
+    /// Shows what was refused of a series, and its keys, if they are known.
+    pub fn show(&self, late: u64, refused_keys: u64, keys: Option<u64>) {
+        self.late.absolute(late);
+        self.refused_keys.absolute(refused_keys);
+        if let Some(keys) = keys {
+            self.keys.set(keys as f64);
+        }
+    }
+}
+
 impl BufferMetrics {
     /// Shows the state of a buffer.
     pub fn show(&self, stats: &Stats) {

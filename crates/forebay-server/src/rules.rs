@@ -134,6 +134,7 @@ impl Rules {
         ];
         let places = places.into_iter().filter(|(_, differs)| *differs).map(|(place, _)| place.to_owned());
         let series = differences("series", &now.series, &config.series);
+        let series = series.into_iter().chain(differences("series", &now.summaries, &config.summaries));
         places.chain(series).chain(differences("buffer", &now.buffers, &config.buffers)).collect()
     }
 

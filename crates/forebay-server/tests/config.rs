@@ -330,6 +330,26 @@ const MISTAKES: &[(&str, &str)] = &[
         "[series.hits]\nlabels = [\"a\", \"a\"]",
         "forebay.toml:1: series.hits: series hits: label \"a\" is there twice",
     ),
+    (
+        "[series.v]\nkind = \"distinkt\"",
+        "forebay.toml:2: series.v.kind: kind \"distinkt\": one of hits, distinct, gauge, percentiles",
+    ),
+    (
+        "[series.v]\nkind = \"distinct\"\nresolutions = [\"10s/1d\"]",
+        "forebay.toml:1: series.v: series v: buckets of 10s: at least 3600s in a series of distinct",
+    ),
+    (
+        "[series.v]\nkind = \"percentiles\"\nresolutions = [\"30s/1d\"]",
+        "forebay.toml:1: series.v: series v: buckets of 30s: at least 60s in a series of percentiles",
+    ),
+    (
+        "[series.v]\nkind = \"distinct\"\nresolutions = [\"1h/10y\"]",
+        "forebay.toml:1: series.v: series v: 87600 buckets of 3600s: at most 50000 in a series of distinct",
+    ),
+    (
+        "[limits.hits]\nrate = \"5/1m\"\n[series.v]\nkind = \"distinct\"\n[events.e]\nlimit = \"hits\"\nseries = \"v\"",
+        "forebay.toml:7: events.e.series: series v: it is of the kind distinct, and an event counts in series of hits",
+    ),
     ("[series.hits]\nmax_keys = 0", "forebay.toml:2: series.hits.max_keys: 0 is outside 1 to 1099511627776"),
     (
         "[series.hits]\nranked = 1",

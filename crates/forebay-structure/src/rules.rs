@@ -106,6 +106,7 @@ pub const WORKSPACE: &[Rules] = &[
                 "registry",
                 "reload",
                 "rules",
+                "summary",
                 "warning",
             ]),
             Layer::Together(&["export"]),

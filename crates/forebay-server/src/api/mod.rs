@@ -21,3 +21,4 @@ pub(crate) mod ranking;
 pub(crate) mod series;
 pub(crate) mod series_export;
 pub(crate) mod series_query;
+pub(crate) mod summary;

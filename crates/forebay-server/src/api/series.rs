@@ -99,6 +99,12 @@ impl KeysBody {
         let labels = keys.iter().filter_map(|key| Labels::of(series, key)).collect();
         Self { keys, labels, more, partial }
     }
+
+    /// A page of the keys of a series that has no labels.
+    pub(crate) fn plain(page: KeyPage) -> Self {
+        let KeyPage { keys, more, partial, .. } = page;
+        Self { keys, labels: vec![], more, partial }
+    }
 }
 
 /// The points of a key.

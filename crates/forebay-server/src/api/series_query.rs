@@ -25,6 +25,9 @@ const FILLS: [(&str, Fill); 4] =
 
 const ORDERS: [(&str, Order); 2] = [("oldest", Order::OldestFirst), ("newest", Order::NewestFirst)];
 
+/// The most quantiles of a query.
+const MAX_QUANTILES: usize = 20;
+
 /// The span of a query and what is computed, as texts.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams, clap::Args)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +85,11 @@ pub(crate) struct RangeQuery {
     /// In place of keys: adds up the keys with the same values of these labels, with commas between them. A row for each.
     #[arg(long, value_name = "LABELS")]
     pub(crate) group_by: Option<String>,
+    /// Of a series of percentiles, the quantiles of each point, 0 to 1, with commas between them, at most 20. Default
+    /// `0.5,0.9,0.99`.
+    #[param(default = "0.5,0.9,0.99")]
+    #[arg(long, value_name = "QUANTILES")]
+    pub(crate) quantiles: Option<String>,
 }
 
 /// A wrong parameter: its name, and what would be accepted.
@@ -124,6 +132,33 @@ impl RangeQuery {
         Ok(query)
     }
 
+    /// The quantiles, each with its text; those that are there by default if there are none.
+    pub(crate) fn quantiles(&self) -> Result<Vec<(String, f64)>> {
+        let texts = self.quantiles.as_deref().unwrap_or("0.5,0.9,0.99").split(',');
+        let read = |text: &str| {
+            let quantile = text.parse::<f64>().ok().filter(|quantile| (0.0..=1.0).contains(quantile));
+            let quantile = quantile.ok_or_else(|| {
+                let found = text::quoted(text);
+                wrong("quantiles", format!("quantiles: {found}: numbers from 0 to 1, such as 0.5,0.99"))
+            })?;
+            Ok((text.to_owned(), quantile))
+        };
+        let quantiles = texts.map(read).collect::<Result<Vec<_>>>()?;
+        if quantiles.len() > MAX_QUANTILES {
+            let count = quantiles.len();
+            return Err(wrong("quantiles", format!("quantiles: {count} of them: at most {MAX_QUANTILES}")));
+        }
+        Ok(quantiles)
+    }
+
+    /// Refuses the quantiles of a query of a series that has none.
+    pub(crate) fn without_quantiles(&self) -> Result<()> {
+        match &self.quantiles {
+            Some(_) => Err(wrong("quantiles", "quantiles: they are of series of the kind percentiles")),
+            None => Ok(()),
+        }
+    }
+
     /// Whether the points of all keys together are requested.
     pub(crate) fn wants_total(&self) -> Result<bool> {
         self.total
@@ -138,8 +173,22 @@ impl RangeQuery {
 
     /// The parameters that are set.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let Self { from, to, last, step, tz, show, moving, previous, fill, order, limit, total, group_by } =
-            self;
+        let Self {
+            from,
+            to,
+            last,
+            step,
+            tz,
+            show,
+            moving,
+            previous,
+            fill,
+            order,
+            limit,
+            total,
+            group_by,
+            quantiles,
+        } = self;
         let named = [
             ("from", from),
             ("to", to),
@@ -154,6 +203,7 @@ impl RangeQuery {
             ("limit", limit),
             ("total", total),
             ("group_by", group_by),
+            ("quantiles", quantiles),
         ];
         named.into_iter().filter_map(|(name, text)| Some((name, text.as_deref()?)))
     }

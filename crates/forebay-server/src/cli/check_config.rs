@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
         "OK: {}: {}, {} series, {}, {}, {}",
         config.origin,
         count(config.limits.len(), "limit"),
-        config.series.len(),
+        config.series.len() + config.summaries.len(),
         count(config.buffers.len(), "buffer"),
         count(config.events.len(), "event"),
         count(config.tokens.len(), "token"),

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, anyhow, bail};
 use forebay::Clock;
+use serde::{Deserialize, Serialize};
 
 use super::{
     plot::PlotArgs,
@@ -13,7 +14,7 @@ use super::{
     series_import::{self, ImportArgs},
     series_keys::{self, Chosen, KeysArgs, query_string},
     series_ranking::RankingArgs,
-    series_text::{describe, summarize},
+    series_text::{describe, describe_summary, summarize},
     terminal::{self, Colours, answer, say_lines},
     watch::{self, Failure},
 };
@@ -21,6 +22,7 @@ use crate::{
     api::{
         series::RangeAnswer,
         series_query::{RangeQuery, WrongParameter},
+        summary::SummaryBody,
     },
     chart::{Line, Look, Piece},
     client::escaped,
@@ -47,6 +49,8 @@ Examples:
   forebay series hits 42 --tz Europe/Berlin --plot --kind heatmap
   forebay series hits 42 --from -10m --plot --watch=1s
   forebay series hits 42 --json
+  forebay series visitors home about --last 7 --step day
+  forebay series latency home --last 24 --step 1h --quantiles 0.5,0.99
   forebay series hits --export > hits.csv
   forebay series hits --export --prefix user: --from -30d --step 1h --format openmetrics > hits.om
   forebay series hits --import hits.csv --state hits.state --rejects refused.csv
@@ -135,7 +139,14 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
             lines(args, &ask(args).await?)
         }));
     }
-    let found = block_on(async { ask(args).await.map_err(Failure::into_error) })?;
+    let found = match block_on(async { ask(args).await.map_err(Failure::into_error) })? {
+        Found::Hits(found) => found,
+        Found::Other(_) if args.plot.is_in_terminal() || args.plot.is_in_file() => bail!("{NO_CHART}"),
+        Found::Other(found) => {
+            answer(args.json, &*found, describe_summary)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
     args.plot.write(name, &args.query, &found)?;
     if args.plot.is_in_terminal() {
         say_lines(&args.plot.lines(name, &args.query, &found)?, args.color.are_shown());
@@ -146,21 +157,37 @@ pub(super) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+const NO_CHART: &str = "--plot: a chart is of a series of hits";
+
+/// The answer, by the kind of the series.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(untagged)]
+enum Found {
+    Other(Box<SummaryBody>),
+    Hits(RangeAnswer),
+}
+
 /// What `--watch` shows of an answer.
-fn lines(args: &Args, found: &RangeAnswer) -> Result<Vec<Line>, Failure> {
+fn lines(args: &Args, found: &Found) -> Result<Vec<Line>, Failure> {
     if args.plot.is_in_terminal() {
-        return args.plot.lines(&args.name, &args.query, found).map_err(Failure::Wrong);
+        return match found {
+            Found::Hits(found) => args.plot.lines(&args.name, &args.query, found).map_err(Failure::Wrong),
+            Found::Other(_) => Err(Failure::Wrong(anyhow!("{NO_CHART}"))),
+        };
     }
     let text = if args.json {
         serde_json::to_string(found).map_err(|error| Failure::Wrong(error.into()))?
     } else {
-        describe(found, terminal::size().0)
+        match found {
+            Found::Hits(found) => describe(found, terminal::size().0),
+            Found::Other(found) => describe_summary(found),
+        }
     };
     let line = |text: &str| vec![Piece { text: text.to_owned(), look: Look::Plain }];
     Ok(text.lines().map(line).collect())
 }
 
-async fn ask(args: &Args) -> Result<RangeAnswer, Failure> {
+async fn ask(args: &Args) -> Result<Found, Failure> {
     let Args { name, chosen, query, place, .. } = args;
     let wrong = |wrong: WrongParameter| Failure::Wrong(anyhow!("--{}", wrong.detail));
     // The options are checked before anything is asked, so that a mistake is told by the name of its option.

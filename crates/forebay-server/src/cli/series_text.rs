@@ -6,8 +6,11 @@ use forebay::Timestamp;
 
 use super::series_keys::describe_labels;
 use crate::{
-    api::series::{
-        ColumnsBody, FilledBody, GroupBody, GroupsBody, PointLength, PointsBody, RangeAnswer, RangesBody,
+    api::{
+        series::{
+            ColumnsBody, FilledBody, GroupBody, GroupsBody, PointLength, PointsBody, RangeAnswer, RangesBody,
+        },
+        summary::{GaugeBody, PercentilesBody, SummaryBody, SummaryValue},
     },
     chart::spark,
     text::{Span, count, shown},
@@ -53,6 +56,45 @@ fn titled<'a>(
 fn title(group: &GroupBody) -> String {
     let keys = count(group.keys as u64, "key");
     if group.labels.0.is_empty() { keys } else { format!("{}: {keys}", describe_labels(&group.labels)) }
+}
+
+/// Describes an answer of a series of another kind than hits.
+pub(super) fn describe_summary(body: &SummaryBody) -> String {
+    let SummaryBody { kind, keys, start, step, starts, values, total, from, to, coarsened } = body;
+    let keys: Vec<_> = keys.iter().map(|key| shown(key)).collect();
+    let mut lines = vec![format!("{kind} of {}: {}", keys.join(", "), value_text(total.as_ref()))];
+    lines.push(format!("from {} to {}", shown(from), shown(to)));
+    let first: Option<Timestamp> = start.parse().ok();
+    for (place, value) in values.iter().enumerate() {
+        let begins = match (starts.get(place), step, first) {
+            (Some(start), ..) => shown(start),
+            (None, PointLength::Seconds(step), Some(first)) => {
+                first.plus(Duration::from_secs(step.saturating_mul(place as u64))).to_string().into()
+            }
+            _ => shown(start),
+        };
+        lines.push(format!("{begins}  {}", value_text(value.as_ref())));
+    }
+    let note =
+        "points are longer or begin elsewhere than requested, because such buckets are not kept that long";
+    lines.extend(coarsened.then(|| note.to_owned()));
+    lines.join("\n")
+}
+
+fn value_text(value: Option<&SummaryValue>) -> String {
+    match value {
+        None => "nothing".to_owned(),
+        Some(SummaryValue::Distinct(count)) => format!("{count} different"),
+        Some(SummaryValue::Gauge(gauge)) => {
+            let GaugeBody { last, min, max, avg, count, .. } = gauge;
+            format!("last {last}, min {min}, max {max}, avg {avg} of {count}")
+        }
+        Some(SummaryValue::Percentiles(PercentilesBody { count, min, max, quantiles })) => {
+            let quantiles: Vec<String> =
+                quantiles.iter().map(|(q, value)| format!("p{} {value}", shown(q))).collect();
+            format!("{}, min {min}, max {max} of {count}", quantiles.join(", "))
+        }
+    }
 }
 
 fn describe_points(points: &PointsBody, width: usize, rows: Vec<String>) -> String {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use forebay::{
-    Limit, Name, Series,
+    Limit, Name,
     buffer::{Column, ColumnType, KeyColumn, Merge, Schema, Value},
     event::Cell,
     key::Key,
@@ -15,13 +15,14 @@ use super::{
     fields::{Fields, Node},
     model::{BufferConfig, BufferUse, EventConfig, LimitUse},
     section::Declared,
+    series::Declaration,
 };
 use crate::text::{quoted, unknown, value};
 
 pub(super) fn read_events(
     top: &mut Fields<'_>,
     limits: &Declared<Limit>,
-    series: &Declared<Series>,
+    series: &Declared<Declaration>,
     buffers: &Declared<BufferConfig>,
 ) -> BTreeMap<Name, EventConfig> {
     let mut events = BTreeMap::new();
@@ -36,7 +37,7 @@ pub(super) fn read_events(
         }
         let event = EventConfig {
             limits: its_limits.iter().filter_map(|node| read_limit(node, limits)).collect(),
-            series: its_series.iter().filter_map(|node| Some(declared(node, "series", series)?.0)).collect(),
+            series: its_series.iter().filter_map(|node| read_series_use(node, series)).collect(),
             buffers: its_buffers.iter().filter_map(|node| read_buffer(node, buffers)).collect(),
         };
         check_repetition(&fields.node, &event);
@@ -44,6 +45,19 @@ pub(super) fn read_events(
         events.extend(name.map(|name| (name, event)));
     }
     events
+}
+
+/// A series of hits.
+fn read_series_use(node: &Node<'_>, series: &Declared<Declaration>) -> Option<Name> {
+    let (name, declaration) = declared(node, "series", series)?;
+    if let Declaration::Summary(series) = declaration {
+        let kind = series.kind();
+        node.mistake(format!(
+            "series {name}: it is of the kind {kind}, and an event counts in series of hits"
+        ));
+        return None;
+    }
+    Some(name)
 }
 
 fn many(node: Option<Node<'_>>) -> Vec<Node<'_>> {

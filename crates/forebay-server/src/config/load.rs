@@ -23,7 +23,7 @@ use super::{
     model::{Config, Origin, Store},
     secret::Url,
     section::Declared,
-    series::read_series,
+    series::{read_series, split},
     tokens::{read_tokens, token_of_environment},
 };
 use crate::text::quoted;
@@ -190,6 +190,7 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, V
     let prefix = top.read("prefix", |node| node.accept(read_prefix(node.text()?)));
     // From a few keys to more than any host has.
     let idempotency_bytes = top.read("idempotency_bytes", |node| node.number(4_096..=1 << 40));
+    let (series, summaries) = split(series);
     let config = Config {
         origin,
         listen,
@@ -198,7 +199,8 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, V
         idempotency_bytes: idempotency_bytes.unwrap_or(DEFAULT_BYTES),
         database: database.unwrap_or_else(|| Url::new(DEFAULT_DATABASE)),
         limits: complete(limits),
-        series: complete(series),
+        series,
+        summaries,
         buffers: complete(buffers),
         events,
         canary,

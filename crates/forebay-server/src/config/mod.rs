@@ -32,3 +32,4 @@ pub use model::{
     BufferConfig, BufferUse, CANARY, Config, EventConfig, LimitUse, Origin, Scope, Store, Token,
 };
 pub use secret::{Secret, Url};
+pub use series::SummaryConfig;

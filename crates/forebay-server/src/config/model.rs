@@ -12,7 +12,10 @@ use std::{
 use forebay::{Buffer, Limit, Name, Series, buffer::Schema, cluster::Hosts, event::Cell};
 use forebay_sql::{Migrate, Missing};
 
-use super::secret::{Secret, Url};
+use super::{
+    secret::{Secret, Url},
+    series::SummaryConfig,
+};
 
 /// The name of the canary's buffer, and of its table.
 pub const CANARY: &str = "forebay_canary";
@@ -35,8 +38,10 @@ pub struct Config {
     pub database: Url,
     /// Rate limits.
     pub limits: BTreeMap<Name, Limit>,
-    /// Time series.
+    /// Time series of hits.
     pub series: BTreeMap<Name, Series>,
+    /// Time series of other kinds.
+    pub summaries: BTreeMap<Name, SummaryConfig>,
     /// Write buffers.
     pub buffers: BTreeMap<Name, BufferConfig>,
     /// Events: limits, series and buffers in one call.
@@ -53,7 +58,8 @@ impl Config {
     /// Returns whether it declares no limit, series, buffer or event.
     pub fn declares_nothing(&self) -> bool {
         let own = self.buffers.keys().filter(|name| name.as_str() != CANARY);
-        own.count() == 0 && self.limits.is_empty() && self.series.is_empty() && self.events.is_empty()
+        let series = self.series.len() + self.summaries.len();
+        own.count() == 0 && self.limits.is_empty() && series == 0 && self.events.is_empty()
     }
 }
 

@@ -1,6 +1,8 @@
 //! Reading `[series]`.
 
-use forebay::{Series, series::Resolution};
+use std::collections::BTreeMap;
+
+use forebay::{Distinct, Gauge, Name, Percentiles, Series, series::Resolution};
 
 use super::{
     fields::{Fields, Node},
@@ -8,34 +10,124 @@ use super::{
 };
 use crate::text::{Span, quoted};
 
+/// A declared series: of hits, or of another kind.
+#[derive(Clone, Debug)]
+pub(super) enum Declaration {
+    Hits(Series),
+    Summary(SummaryConfig),
+}
+
+/// A series of another kind than hits.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SummaryConfig {
+    /// `kind = "distinct"`.
+    Distinct(Distinct),
+    /// `kind = "gauge"`.
+    Gauge(Gauge),
+    /// `kind = "percentiles"`.
+    Percentiles(Percentiles),
+}
+
+/// The kinds, as configurations name them.
+const KINDS: [&str; 4] = ["hits", "distinct", "gauge", "percentiles"];
+
+impl SummaryConfig {
+    /// Its kind, as configurations name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Distinct(_) => "distinct",
+            Self::Gauge(_) => "gauge",
+            Self::Percentiles(_) => "percentiles",
+        }
+    }
+}
+
+/// The fields of a series, but its kind.
+struct Options {
+    resolutions: Option<Vec<Resolution>>,
+    partitions: Option<u16>,
+    max_keys: Option<u64>,
+}
+
+/// Sets the options of a definition, and checks it. They have the same names for every kind.
+macro_rules! defined {
+    ($node:expr, $definition:expr, $options:expr => $of:expr) => {{
+        let Options { resolutions, partitions, max_keys } = $options;
+        let mut definition = $definition;
+        if let Some(resolutions) = resolutions {
+            definition = definition.resolutions(resolutions);
+        }
+        if let Some(partitions) = partitions {
+            definition = definition.partitions(partitions);
+        }
+        if let Some(keys) = max_keys {
+            definition = definition.max_keys(keys);
+        }
+        $node.accept(definition.check());
+        $of(definition)
+    }};
+}
+
 /// Reads the section.
-pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Series> {
+pub(super) fn read_series(top: &mut Fields<'_>) -> Declared<Declaration> {
     section(top, "series", |name, node| {
         let mut fields = node.fields()?;
-        let mut series = Series::new(name.as_str());
-        if let Some(list) = fields.optional("resolutions") {
+        let kind = fields.read("kind", read_kind);
+        let resolutions = fields.optional("resolutions").and_then(|list| {
             // All are read first, so that each shows its mistakes.
             let resolutions: Vec<Option<Resolution>> = list.list().iter().map(read_resolution).collect();
-            if let Some(resolutions) = resolutions.into_iter().collect() {
-                series = series.resolutions(resolutions);
-            }
-        }
-        series = fields.read("partitions", read_partitions).into_iter().fold(series, Series::partitions);
+            resolutions.into_iter().collect()
+        });
+        let partitions = fields.read("partitions", read_partitions);
         let max_keys = fields.read("max_keys", |node| node.number(1..=1 << 40));
-        series = max_keys.into_iter().fold(series, Series::max_keys);
-        if let Some(list) = fields.optional("labels") {
-            let labels: Vec<Option<String>> = list.list().iter().map(Node::text).collect();
-            if let Some(labels) = labels.into_iter().collect::<Option<Vec<_>>>() {
-                series = series.labels(labels);
+        let options = Options { resolutions, partitions, max_keys };
+        let summary = match kind {
+            Some("distinct") => {
+                defined!(node, Distinct::new(name.as_str()), options => SummaryConfig::Distinct)
             }
-        }
-        if fields.read("ranked", Node::flag) == Some(true) {
-            series = series.ranked();
-        }
-        node.accept(series.check());
+            Some("gauge") => defined!(node, Gauge::new(name.as_str()), options => SummaryConfig::Gauge),
+            Some("percentiles") => {
+                defined!(node, Percentiles::new(name.as_str()), options => SummaryConfig::Percentiles)
+            }
+            _ => {
+                let labels = fields.optional("labels").and_then(|list| {
+                    let labels: Vec<Option<String>> = list.list().iter().map(Node::text).collect();
+                    labels.into_iter().collect::<Option<Vec<_>>>()
+                });
+                let is_ranked = fields.read("ranked", Node::flag) == Some(true);
+                fields.finish();
+                let series = Series::new(name.as_str()).labels(labels.unwrap_or_default());
+                let series = if is_ranked { series.ranked() } else { series };
+                return Some(defined!(node, series, options => Declaration::Hits));
+            }
+        };
         fields.finish();
-        Some(series)
+        Some(Declaration::Summary(summary))
     })
+}
+
+/// The series of hits, and the others. Those with mistakes are left out.
+pub(super) fn split(
+    declared: Declared<Declaration>,
+) -> (BTreeMap<Name, Series>, BTreeMap<Name, SummaryConfig>) {
+    let (mut hits, mut summaries) = (BTreeMap::new(), BTreeMap::new());
+    for (name, declaration) in declared {
+        match declaration {
+            Some(Declaration::Hits(series)) => drop(hits.insert(name, series)),
+            Some(Declaration::Summary(series)) => drop(summaries.insert(name, series)),
+            None => {}
+        }
+    }
+    (hits, summaries)
+}
+
+fn read_kind(node: &Node<'_>) -> Option<&'static str> {
+    let text = node.text()?;
+    let known = KINDS.iter().find(|known| **known == &*text);
+    if known.is_none() {
+        node.mistake(format!("kind {}: one of {}", quoted(&text), KINDS.join(", ")));
+    }
+    known.copied()
 }
 
 /// `10s/1d`: buckets of 10 s, kept for a day.

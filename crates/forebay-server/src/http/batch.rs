@@ -4,12 +4,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
+use forebay::once::RequestItem;
+use futures::{StreamExt, stream};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Json, Problem,
-    once::{Completion, RetryState, completion_of_batch, completion_of_one},
+    Json, OneOrMany, Problem,
+    once::{Completion, Keyed, RetryState, completion_of_batch, completion_of_one},
 };
 use crate::api::batch::{Added, LineAnswer, LineError, Outcome};
 
@@ -107,6 +109,33 @@ pub(super) fn respond_one(answer: Result<Response, Failure>) -> Result<Response,
     };
     response.extensions_mut().insert(completion);
     Ok(response)
+}
+
+/// Adds what a body has, each item by `add`.
+pub(super) async fn add_all<T, F: Future<Output = Result<(), Failure>>>(
+    body: OneOrMany<T>,
+    keyed: Option<&Keyed>,
+    add: impl Fn(T, Option<RequestItem>) -> F,
+) -> Result<Response, Problem> {
+    Ok(match body {
+        OneOrMany::One(request) => respond_added(add(request, keyed.map(|keyed| keyed.line(0))).await)?,
+        OneOrMany::Many(requests) => {
+            let add_line = async |(number, request): (usize, Result<T, Problem>)| {
+                if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
+                    return LineResult::known(answer);
+                }
+                match request {
+                    Ok(request) => {
+                        let line = keyed.map(|keyed| keyed.line(number));
+                        LineResult::from(add(request, line).await.map(|()| Outcome::Accepted))
+                    }
+                    Err(problem) => problem.into(),
+                }
+            };
+            let lines = stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect();
+            respond_added_batch(lines.await, keyed.is_some())
+        }
+    })
 }
 
 /// The response to a single write to a series or a buffer.

@@ -48,6 +48,7 @@ mod row;
 mod series;
 mod series_export;
 mod stream;
+mod summary;
 mod upload;
 
 pub(crate) use auth::{Admin, Map, Read, Write};

@@ -2,35 +2,38 @@
 
 use axum::{
     Extension,
+    extract::{FromRequest, Request},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use forebay::{
     Timestamp,
+    once::RequestItem,
     series::{self, SeriesHandle},
     time::days,
 };
-use futures::{StreamExt, stream};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Admin, Json, JsonResult, OneOrMany, Path, Problem, Query, Read, Write,
-    batch::{Failure, LineResult, MAX_IN_FLIGHT, failure, respond_added, respond_added_batch},
+    batch::{Failure, add_all, failure},
     chosen::{Chosen, ChosenAnd, ChosenQuery, LabelsQuery, Selection},
     once::Keyed,
     query::{DeleteQuery, ListQuery, SumQuery, between, checked_key},
+    summary,
 };
 use crate::{
     api::{
-        batch::{Added, Outcome},
+        batch::Added,
         fields::{At, Count, Key},
         labels::Labels,
         series::{DeletedBody, KeysBody, MoveRequest, MovedBody, PointRequest, RangeAnswer, Sum},
         series_query::RangeQuery,
+        summary::{ElementRequest, SummaryBody, ValueRequest},
     },
     app::{App, Shared},
-    registry::{SeriesEntry, UnknownName},
+    registry::SeriesEntry,
 };
 
 /// The suffix of the series of the hits that limits denied.
@@ -50,16 +53,38 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 #[expect(dead_code, reason = "describes a body to OpenAPI; `OneOrMany` reads it")]
 #[serde(untagged)]
 enum Points {
-    One(PointRequest),
-    Many(Vec<PointRequest>),
+    One(PointBody),
+    Many(Vec<PointBody>),
 }
 
-/// The series to read: a declared one, or its `.limited`.
-pub(super) fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
-    match name.strip_suffix(LIMITED) {
-        Some(declared) => app.series.find(declared).map(|series| series.handle.limited()),
-        None => app.series.find(name).map(|series| series.handle.clone()),
+/// A point, by the kind of the series.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body to OpenAPI")]
+#[serde(untagged)]
+enum PointBody {
+    Hits(PointRequest),
+    Element(ElementRequest),
+    Value(ValueRequest),
+}
+
+/// The points of a series, by its kind.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes a body to OpenAPI")]
+#[serde(untagged)]
+enum SeriesAnswer {
+    Hits(RangeAnswer),
+    Other(Box<SummaryBody>),
+}
+
+/// The series of hits to read: a declared one, or its `.limited`.
+pub(super) fn find(app: &App, name: &str) -> Result<SeriesHandle, Problem> {
+    if let Some(series) = summary::find(app, name) {
+        return Err(summary::unfit(name, series));
     }
+    Ok(match name.strip_suffix(LIMITED) {
+        Some(declared) => app.series.find(declared)?.handle.limited(),
+        None => app.series.find(name)?.handle.clone(),
+    })
 }
 
 /// Counts points.
@@ -74,39 +99,23 @@ pub(super) fn find(app: &App, name: &str) -> Result<SeriesHandle, UnknownName> {
 )]
 async fn add(
     Write(app): Write,
-    Path(series): Path<String>,
+    Path(name): Path<String>,
     keyed: Option<Extension<Keyed>>,
-    body: OneOrMany<PointRequest>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let series = app.series.find(&series)?;
     let keyed = keyed.as_deref();
-    Ok(match body {
-        OneOrMany::One(request) => {
-            respond_added(add_point(series, request, keyed.map(|keyed| keyed.line(0))).await)?
-        }
-        OneOrMany::Many(requests) => {
-            let add_line = async |(number, request): (usize, Result<PointRequest, Problem>)| {
-                if let Some(answer) = keyed.and_then(|keyed| keyed.answer(number)) {
-                    return LineResult::known(answer);
-                }
-                match request {
-                    Ok(request) => {
-                        let line = keyed.map(|keyed| keyed.line(number));
-                        LineResult::from(add_point(series, request, line).await.map(|()| Outcome::Accepted))
-                    }
-                    Err(problem) => problem.into(),
-                }
-            };
-            let lines = stream::iter(requests).enumerate().map(add_line).buffered(MAX_IN_FLIGHT).collect();
-            respond_added_batch(lines.await, keyed.is_some())
-        }
-    })
+    if let Some(series) = summary::find(&app, &name) {
+        return summary::add(series, keyed, (request, &app)).await;
+    }
+    let series = app.series.find(&name)?;
+    let body = OneOrMany::<PointRequest>::from_request(request, &app).await?;
+    add_all(body, keyed, |request, line| add_point(series, request, line)).await
 }
 
 async fn add_point(
     series: &SeriesEntry,
     request: PointRequest,
-    line: Option<forebay::once::RequestItem>,
+    line: Option<RequestItem>,
 ) -> Result<(), Failure> {
     let PointRequest { key, labels, n: Count(n), at } = request;
     let key = point_key(&series.handle, key, labels).map_err(|problem| (problem, None))?;
@@ -139,18 +148,24 @@ fn point_key(series: &SeriesHandle, key: Option<Key>, labels: Option<Labels>) ->
         status = 200,
         description = "The points of the key; for several keys, or with `total`, a list; with `label` or `group_by`, groups. At \
             most 100 000 points and a million buckets for all keys together, with the points before the range and of the \
-            previous period; for groups, 10 000 keys, 1 000 groups and 20 million buckets",
-        body = RangeAnswer,
+            previous period; for groups, 10 000 keys, 1 000 groups and 20 million buckets. Of a series of \
+            another kind than hits: the points of all keys together; of the parameters it has `key`, the span, `step`, `tz` and \
+            `quantiles`",
+        body = SeriesAnswer,
     )),
 )]
 async fn range(
     Read(app): Read,
-    Path(series): Path<String>,
+    Path(name): Path<String>,
     ChosenAnd(chosen, query): ChosenAnd<RangeQuery>,
-) -> JsonResult<RangeAnswer> {
-    let series = find(&app, &series)?;
+) -> Result<Response, Problem> {
+    if let Some(other) = summary::find(&app, &name) {
+        let selection = selection(chosen, &query)?;
+        return Ok(Json(summary::range(other, &selection, &query).await?).into_response());
+    }
+    let series = find(&app, &name)?;
     let selection = selection(chosen, &query)?;
-    Ok(Json(answer(&series, &selection, &query).await?))
+    Ok(Json(answer(&series, &selection, &query).await?).into_response())
 }
 
 /// The keys of a range.
@@ -170,6 +185,7 @@ pub(super) async fn answer(
     selection: &Selection,
     texts: &RangeQuery,
 ) -> Result<RangeAnswer, Problem> {
+    texts.without_quantiles()?;
     let total = texts.wants_total()?;
     let query = async |of: &str| Ok::<_, Problem>(texts.query(series.store_time(of).await)?);
     Ok(match selection {
@@ -235,6 +251,9 @@ async fn keys(
     if let Some(after) = after {
         list = list.after(after);
     }
+    if let Some(series) = summary::find(&app, &series) {
+        return Ok(Json(KeysBody::plain(series.handle.keys(&list).await?)));
+    }
     let series = find(&app, &series)?;
     let page = series.keys(&list).await?;
     Ok(Json(KeysBody::new(&series, page)))
@@ -289,8 +308,13 @@ async fn delete(
     Path(series): Path<String>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, Problem> {
-    let (series, key) = (find(&app, &series)?, checked_key(&query.key)?);
+    let key = checked_key(&query.key)?;
     let DeleteQuery { from, to, tz, .. } = &query;
+    if let Some(other) = summary::find(&app, &series).filter(|_| from.is_none() && to.is_none()) {
+        other.handle.delete(key).await?;
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let series = find(&app, &series)?;
     if from.is_none() && to.is_none() {
         series.delete(key).await?;
         return Ok(StatusCode::NO_CONTENT.into_response());

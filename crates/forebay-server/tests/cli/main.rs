@@ -12,6 +12,7 @@ mod redis;
 mod reload;
 mod replay;
 mod serve;
+mod summary;
 mod terminal;
 mod transfer;
 mod watchdog;

@@ -32,5 +32,6 @@ mod series_export;
 mod series_query;
 mod slow;
 mod strict;
+mod summary;
 #[path = "../support/mod.rs"]
 mod support;
