@@ -9,7 +9,7 @@
 //! app …               the core: what is open while the server runs, its rules, metrics and warnings
 //! export              series as text
 //! http dashboard      the interfaces; `router` joins their routes
-//! import              files into series
+//! import statsd       files and datagrams into series
 //! cli                 the commands; `client` calls a server, `replay` and `chart` stand beside
 //! ```
 
@@ -38,6 +38,7 @@ pub mod replay;
 pub mod router;
 pub mod rules;
 pub mod shutdown;
+pub mod statsd;
 pub mod summary;
 pub mod text;
 pub mod warning;

@@ -174,6 +174,22 @@ metrics! {
             "Connections closed by the server: the peer read nothing of an answer (stalled), or it was the longest stalled \
              when there was no room (slots, bodies).";
     }
+    /// The counters of the listener for statsd.
+    StatsdMetrics {
+        datagrams: Counter = "forebay_statsd_datagrams_total", "Datagrams that were read.";
+        lines: Counter = "forebay_statsd_lines_total", "Lines of datagrams that were taken.";
+        kernel_dropped: Counter = "forebay_statsd_kernel_dropped_total",
+            "Datagrams that the system dropped before they were read, mostly because the receive buffer was full.";
+        pending: Gauge = "forebay_statsd_pending_counts",
+            "Counts that are not in the store yet, one for each key, sample rate and bucket.";
+    }
+    /// The counter of the lines or datagrams of statsd that were refused for one reason.
+    StatsdRefusedMetrics {
+        refused: Counter = "forebay_statsd_refused_total",
+            "Lines of statsd that do not count: malformed (name, value, type, rate, field, encoding), of no pattern \
+             (unmapped), events and service checks (unsupported), without a key (key), refused by the series (refused), no \
+             room (overflow), a store that failed and may have counted them (unknown); datagrams from elsewhere (source).";
+    }
     /// The counters of reloads.
     ReloadMetrics {
         applied: Counter = "forebay_config_reloads_total",

@@ -131,6 +131,7 @@ impl Rules {
             ("idempotency_bytes", now.idempotency_bytes != config.idempotency_bytes),
             ("store", now.store != config.store),
             ("database", now.database != config.database),
+            ("statsd", now.statsd != config.statsd),
         ];
         let places = places.into_iter().filter(|(_, differs)| *differs).map(|(place, _)| place.to_owned());
         let series = differences("series", &now.series, &config.series);

@@ -40,6 +40,8 @@ impl Setting {
     }
 }
 
+const STATSD: &str = "[series.hits]\n[statsd]\nlisten = \"127.0.0.1:0\"\nmetrics = []\n";
+
 /// The only mistake in `text`.
 fn mistake(text: &str) -> String {
     let mistakes = Setting::new(text).mistakes();
@@ -111,6 +113,9 @@ fn the_example_names_every_field_that_is_read() {
         format!("{BUFFER}zzz = 1\n"),
         format!("{LIMIT}[events.hit]\nlimit = \"hits\"\nzzz = 1\n"),
         token.to_owned(),
+        format!("{STATSD}zzz = 1\n"),
+        format!("{STATSD}[[statsd.metrics]]\npattern = \"a\"\nseries = \"hits\"\nzzz = 1\n")
+            .replace("metrics = []\n", ""),
     ];
     for field in sections.iter().flat_map(|section| known(section)) {
         let shown = [
@@ -157,6 +162,70 @@ fn the_commented_fields_of_the_example_are_accepted() {
     let bounded = EXAMPLE.replace("# max_keys = ", "max_keys = ");
     let config = Setting::new(&bounded).load().expect("no mistakes");
     assert!(config.series.values().all(|series| series.key_bound() == Some(1_000_000)));
+}
+
+#[test]
+fn statsd_listens_on_this_machine_and_counts_by_patterns() {
+    let metric = |fields: &str| {
+        format!(
+            "[series.plain]\n[series.requests]\nlabels = [\"path\", \"status\"]\n[statsd]\nlisten = \"127.0.0.1:8125\"\n\
+             [[statsd.metrics]]\n{fields}"
+        )
+    };
+    let cases = [
+        (
+            STATSD.replace("127.0.0.1", "0.0.0.0"),
+            "statsd.listen: 0.0.0.0:0 can be reached from other machines",
+        ),
+        (
+            STATSD.replace("127.0.0.1:0", "here"),
+            "statsd.listen: \"here\" is no address to listen on, such as 127.0.0.1:8125",
+        ),
+        (STATSD.to_owned(), "statsd: metrics is empty"),
+        ("[statsd]\nmetrics = []".to_owned(), "statsd: lacks listen, such as listen = \"127.0.0.1:8125\""),
+        (metric("series = \"plain\""), "lacks pattern"),
+        (
+            metric("pattern = \"a.**.b\"\nseries = \"plain\""),
+            "metrics[0].pattern: pattern \"a.**.b\": ** stands for",
+        ),
+        (metric("pattern = \"a\"\nseries = \"plan\""), "unknown series \"plan\": did you mean \"plain\"?"),
+        (
+            metric("pattern = \"a.*\"\nseries = \"plain\"\nkey = \"$2\""),
+            "key: $2: the pattern a.* has 1 wildcards",
+        ),
+        (metric("pattern = \"a\"\nseries = \"plain\"\nkey = \"$\""), "key: \"$\": after $: 0 to 9"),
+        (
+            metric("pattern = \"a\"\nseries = \"plain\"\nlabels = { a = \"b\" }"),
+            "labels: series plain has no labels",
+        ),
+        (
+            metric("pattern = \"a\"\nseries = \"requests\"\nkey = \"b\""),
+            "key: series requests has labels: write labels = { path",
+        ),
+        (
+            metric("pattern = \"a\"\nseries = \"requests\"\nlabels = { paht = \"b\" }"),
+            "labels.paht: the labels of series requests are: path, status",
+        ),
+        (
+            STATSD
+                .replace("metrics", "allow = [\"10.0.0.1/8\"]\nmetrics")
+                .replace("[]", "[{ pattern = \"a\", series = \"hits\" }]"),
+            "allow[0]: \"10.0.0.1/8\": the address has bits",
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = Setting::new(&text).mistakes();
+        assert!(found.lines().any(|line| line.contains(expected)), "expected {expected}\n   found {found}");
+    }
+    let text = metric("pattern = \"a.*\"\nseries = \"requests\"\nlabels = { path = \"/$1\" }")
+        .replace("127.0.0.1", "0.0.0.0");
+    let mut setting = Setting::new(&text);
+    setting.options.insecure = true;
+    let statsd = setting.load().expect("no mistakes").statsd.expect("a listener");
+    assert!(statsd.allow.iter().any(|network| network.contains("192.0.2.1".parse().expect("an address"))));
+    let plain = Setting::new(&metric("pattern = \"a\"\nseries = \"plain\"")).load().expect("no mistakes");
+    let statsd = plain.statsd.expect("a listener");
+    assert!(statsd.allow.iter().all(|network| !network.contains("192.0.2.1".parse().expect("an address"))));
 }
 
 #[test]

@@ -27,6 +27,7 @@ use crate::{
     reload,
     router::router,
     shutdown::{Hangup, Stop},
+    statsd::{Listener, Running},
     warning::warnings,
 };
 
@@ -69,6 +70,10 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     // The port comes first: if it is in use, no new database should be created.
     let listener = listen::bind(config.listen)?;
     let address = listener.local_addr()?;
+    let statsd = match &config.statsd {
+        Some(statsd) => Some((Listener::bind(statsd).await?, statsd)),
+        None => None,
+    };
     let opened = tokio::select! {
         opened = open(&config) => opened?,
         () = stop.clone().requested() => return Ok(ExitCode::SUCCESS),
@@ -77,7 +82,8 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     for warning in warnings(&app, secs(5)).await {
         tracing::warn!("{}", warning.text);
     }
-    greet(&config, address);
+    let statsd = statsd.map(|(listener, config)| listener.start(&app, config));
+    greet(&config, address, statsd.as_ref().map(Running::address));
     let upkeep = tokio::spawn(app.clone().keep_up());
     let watch = tokio::spawn(reload::watch(app.clone(), options, config.origin.clone(), hangup));
     let router = router(app.clone());
@@ -89,6 +95,9 @@ async fn serve(config: Config, options: Options, repeats: Repeats) -> Result<Exi
     let left = Acceptor { listener, clock, bounds, closed }.serve(router, stop, GRACE).await;
     if left > 0 {
         tracing::warn!(connections = left, "requests were still running after {} s", GRACE.as_secs());
+    }
+    if let Some(statsd) = statsd {
+        statsd.stop().await;
     }
     upkeep.abort();
     watch.abort();
@@ -141,7 +150,7 @@ async fn drain(clock: &Clock, flushing: Vec<Flushing>) -> bool {
 }
 
 /// Prints the addresses, and a request to try.
-fn greet(config: &Config, address: SocketAddr) {
+fn greet(config: &Config, address: SocketAddr, statsd: Option<SocketAddr>) {
     let url = format!("http://{}", reachable(address));
     let hint = match &config.origin {
         Origin::BuiltIn => " (forebay init writes it to a file)",
@@ -152,6 +161,9 @@ fn greet(config: &Config, address: SocketAddr) {
     say(&format!("  store     {}", config.store));
     say(&format!("  database  {}", config.database));
     say(&format!("  config    {}{hint}", config.origin));
+    if let Some(address) = statsd {
+        say(&format!("  statsd    {address} (UDP)"));
+    }
     let token = if config.tokens.is_empty() { "" } else { "-H \"Authorization: Bearer $FOREBAY_TOKEN\" " };
     let request = match config.events.keys().next() {
         Some(event) => format!("curl {token}-d '{{\"key\":\"42\"}}' {url}/v1/events/{event}"),

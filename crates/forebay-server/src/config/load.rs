@@ -21,9 +21,11 @@ use super::{
     limits::read_limits,
     mistake::{Mistake, Mistakes},
     model::{Config, Origin, Store},
+    network::read_address,
     secret::Url,
     section::Declared,
     series::{read_series, split},
+    statsd::read_statsd,
     tokens::{read_tokens, token_of_environment},
 };
 use crate::text::quoted;
@@ -168,7 +170,8 @@ impl Given<'_> {
 }
 
 fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, Vec<Mistake>) {
-    let listen = given.setting("listen", &mut top, None, read_listen).unwrap_or(DEFAULT_LISTEN);
+    let listen =
+        given.setting("listen", &mut top, None, |text| read_address(text, 7070)).unwrap_or(DEFAULT_LISTEN);
     let store = given.setting("store", &mut top, None, read_store);
     let cluster = read_cluster(&mut top);
     if let (Some(node), Some(_)) = (top.optional("store"), &cluster) {
@@ -182,6 +185,7 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, V
     let series = read_series(&mut top);
     let mut buffers = read_buffers(&mut top, database.as_ref().map(Dialect::of));
     let events = read_events(&mut top, &limits, &series, &buffers);
+    let statsd = read_statsd(&mut top, &series, given.options.insecure);
     let canary = read_canary(&mut top, &mut buffers);
     // A token with mistakes counts, too.
     let has_tokens = top.optional("tokens").is_some_and(|node| !node.list().is_empty());
@@ -204,6 +208,7 @@ fn read(mut top: Fields<'_>, origin: Origin, mut given: Given<'_>) -> (Config, V
         buffers: complete(buffers),
         events,
         canary,
+        statsd,
         tokens,
         insecure: given.options.insecure,
     };
@@ -230,14 +235,6 @@ fn too_open(config: &Config) -> Option<String> {
 /// The definitions without mistakes. If there is any other, the whole configuration is refused.
 fn complete<T>(declared: Declared<T>) -> BTreeMap<Name, T> {
     declared.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
-}
-
-fn read_listen(text: &str) -> Result<SocketAddr, String> {
-    let address = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    address.as_deref().unwrap_or(text).parse().map_err(|_| {
-        let found = quoted(text);
-        format!("{found} is no address to listen on, such as 127.0.0.1:7070, [::1]:7070 or localhost:7070")
-    })
 }
 
 fn read_prefix(text: String) -> Result<String, String> {

@@ -16,9 +16,11 @@ mod limits;
 mod load;
 mod mistake;
 mod model;
+mod network;
 mod secret;
 mod section;
 mod series;
+mod statsd;
 mod tokens;
 
 pub(crate) use canary::{BEATS, LAST};
@@ -31,5 +33,7 @@ pub use mistake::{Mistake, Mistakes};
 pub use model::{
     BufferConfig, BufferUse, CANARY, Config, EventConfig, LimitUse, Origin, Scope, Store, Token,
 };
+pub use network::Network;
 pub use secret::{Secret, Url};
 pub use series::SummaryConfig;
+pub use statsd::{StatsdConfig, StatsdMetric, Subject};

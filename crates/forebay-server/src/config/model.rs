@@ -15,6 +15,7 @@ use forebay_sql::{Migrate, Missing};
 use super::{
     secret::{Secret, Url},
     series::SummaryConfig,
+    statsd::StatsdConfig,
 };
 
 /// The name of the canary's buffer, and of its table.
@@ -48,6 +49,8 @@ pub struct Config {
     pub events: BTreeMap<Name, EventConfig>,
     /// The interval of the canary, if it is configured. Its buffer is then one of the [`buffers`](Self::buffers).
     pub canary: Option<Duration>,
+    /// The listener for statsd, if it is configured.
+    pub statsd: Option<StatsdConfig>,
     /// The accepted tokens. Empty: every caller on this machine is accepted.
     pub tokens: Vec<Token>,
     /// True: it serves other machines without tokens.

@@ -17,6 +17,16 @@ pub(super) enum Declaration {
     Summary(SummaryConfig),
 }
 
+impl Declaration {
+    /// The names of its labels.
+    pub(super) fn label_names(&self) -> &[String] {
+        match self {
+            Self::Hits(series) => series.label_names(),
+            Self::Summary(_) => &[],
+        }
+    }
+}
+
 /// A series of another kind than hits.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SummaryConfig {

@@ -6,6 +6,7 @@
 pub mod allowance;
 pub mod duration;
 pub mod moment;
+pub mod pattern;
 pub mod rate;
 pub mod step;
 pub mod suggest;
@@ -13,6 +14,7 @@ pub mod suggest;
 pub use allowance::Allowance;
 pub use duration::Span;
 pub use moment::moment;
+pub use pattern::{Pattern, Template};
 pub use rate::{Rate, Window};
 pub use step::Step;
 pub use suggest::{nearest, unknown};

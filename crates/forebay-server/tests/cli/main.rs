@@ -12,6 +12,7 @@ mod redis;
 mod reload;
 mod replay;
 mod serve;
+mod statsd;
 mod summary;
 mod terminal;
 mod transfer;

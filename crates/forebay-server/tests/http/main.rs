@@ -31,6 +31,7 @@ mod series;
 mod series_export;
 mod series_query;
 mod slow;
+mod statsd;
 mod strict;
 mod summary;
 #[path = "../support/mod.rs"]

@@ -21,6 +21,7 @@ use forebay_server::{
         listen::{Acceptor, bind},
     },
     router::router,
+    statsd::{Listener, Running as Statsd},
 };
 use tokio::sync::oneshot;
 
@@ -40,6 +41,7 @@ pub(crate) struct Server {
 
 struct Running {
     address: SocketAddr,
+    statsd: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -96,13 +98,22 @@ impl Server {
                 let app = std::sync::Arc::new(App::open_on(&config, store_clock).await.expect("an app"));
                 let flushing = app.start_flushing(&config.buffers).await.expect("tables");
                 let upkeep = tokio::spawn(app.clone().keep_up());
-                ready.send(listener.local_addr().expect("an address")).expect("the test waits");
+                let statsd = match &config.statsd {
+                    Some(statsd) => Some(Listener::bind(statsd).await.expect("a port").start(&app, statsd)),
+                    None => None,
+                };
+                let addresses =
+                    (listener.local_addr().expect("an address"), statsd.as_ref().map(Statsd::address));
+                ready.send(addresses).expect("the test waits");
                 let stop = async {
                     let _ = stopped.await;
                     app.stop_waiting();
                 };
                 let acceptor = Acceptor { listener, clock, bounds, closed: app.metrics.closed() };
                 acceptor.serve(router(app.clone()), stop, Duration::from_secs(10)).await;
+                if let Some(statsd) = statsd {
+                    statsd.stop().await;
+                }
                 upkeep.abort();
                 for flushing in flushing {
                     flushing.stop().await.expect("a last flush");
@@ -110,8 +121,8 @@ impl Server {
                 app.close().await.expect("a store that closes");
             });
         });
-        let address = address.recv_timeout(PATIENCE).expect("a server that starts");
-        self.running = Some(Running { address, stop, thread });
+        let (address, statsd) = address.recv_timeout(PATIENCE).expect("a server that starts");
+        self.running = Some(Running { address, statsd, stop, thread });
     }
 
     /// Stops it. Stopping flushes the pending rows.
@@ -126,6 +137,11 @@ impl Server {
     /// The address on which it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.running.as_ref().expect("a running server").address
+    }
+
+    /// The address on which it listens for statsd.
+    pub(crate) fn statsd(&self) -> SocketAddr {
+        self.running.as_ref().and_then(|running| running.statsd).expect("a listener")
     }
 
     /// A client without a token.

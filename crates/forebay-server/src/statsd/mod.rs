@@ -1,0 +1,21 @@
+//! Counts that come as datagrams of statsd or DogStatsD.
+//!
+//! ```text
+//! socket ─ source allowed? ─ lines ─ parse ─ pattern: series and key ─ pending, bounded ─ once a second ─ series
+//!  listener.rs  kernel.rs = drops    line.rs     target.rs              pending.rs        writer.rs
+//!                                    sampled.rs = exact sums of sampled counts
+//! ```
+//!
+//! Nothing here is counted exactly once: a datagram may be lost or come twice, and a crash loses what is pending.
+
+mod kernel;
+mod line;
+mod listener;
+mod pending;
+mod refused;
+mod sampled;
+mod target;
+mod why;
+mod writer;
+
+pub use listener::{Listener, Running};
