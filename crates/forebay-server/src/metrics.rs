@@ -181,7 +181,7 @@ metrics! {
         kernel_dropped: Counter = "forebay_statsd_kernel_dropped_total",
             "Datagrams that the system dropped before they were read, mostly because the receive buffer was full.";
         pending: Gauge = "forebay_statsd_pending_counts",
-            "Counts that are not in the store yet, one for each key, sample rate and bucket.";
+            "Counts, values and elements of sets of statsd that are not in the store yet.";
     }
     /// The counter of the lines or datagrams of statsd that were refused for one reason.
     StatsdRefusedMetrics {

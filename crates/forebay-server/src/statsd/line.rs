@@ -133,11 +133,14 @@ fn tag(text: &str) -> Option<(&str, &str)> {
     (!name.is_empty()).then_some((name, value))
 }
 
-/// A finite decimal number. Neither blanks, nor `inf`, `NaN` or hexadecimal digits.
+/// The largest value of gauges and percentiles.
+pub(super) const MAX_VALUE: f64 = 1e290;
+
+/// A decimal number that a series may have. Neither blanks, nor `inf`, `NaN` or hexadecimal digits.
 fn number(text: &str) -> Option<f64> {
     let is_decimal =
         text.bytes().all(|c| c.is_ascii_digit() || matches!(c, b'+' | b'-' | b'.' | b'e' | b'E'));
-    text.parse().ok().filter(|value: &f64| is_decimal && value.is_finite())
+    text.parse().ok().filter(|value: &f64| is_decimal && value.abs() <= MAX_VALUE)
 }
 
 #[cfg(test)]
@@ -248,6 +251,7 @@ mod tests {
             ("a:inf|ms", Why::Value),
             ("a:-Infinity|g", Why::Value),
             ("a:1e400|g", Why::Value),
+            ("a:-1e291|g", Why::Value),
             ("a:1e30|c", Why::Value),
             ("a:0x10|c", Why::Value),
             ("a:1_000|c", Why::Value),

@@ -8,15 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use forebay::{Timestamp, series::SeriesHandle, time::secs};
+use forebay::{Timestamp, time::secs};
 use tokio::{net::UdpSocket, sync::watch, task::JoinHandle};
 
 use super::{
+    held::Held,
     kernel,
-    line::{Metric, Value},
-    pending::{Pending, Subject},
+    line::Metric,
     refused::Refusals,
-    target::{Series, Target},
+    target::Target,
     why::Why,
     writer::{INTERVAL, Shared},
 };
@@ -78,7 +78,7 @@ impl Listener {
         let metrics: StatsdMetrics = app.metrics.group(&[]);
         let shared = Shared {
             targets: Target::all(app, &config.metrics),
-            pending: parking_lot::Mutex::new(Pending::default()),
+            pending: parking_lot::Mutex::new(Held::default()),
             refusals: Refusals::new(&app.metrics),
             gauge: metrics.pending.clone(),
             writing: AtomicUsize::new(0),
@@ -199,15 +199,7 @@ impl Reader {
     fn take_line(&self, line: &[u8], now: Timestamp) -> Result<bool, Why> {
         let Some(metric) = Metric::parse(line)? else { return Ok(false) };
         let (place, target, key) = Target::find(&self.shared.targets, &metric)?;
-        let at = metric.at.map_or(now, Timestamp::from_secs);
-        match (&target.series, &metric.value) {
-            (Series::Hits(series), Value::Count(sum)) => {
-                let subject = Subject { target: place, key: key.into(), rate: metric.rate };
-                let mut pending = self.shared.pending.lock();
-                pending.add(subject, bucket(series, at), *sum).map_err(|_| Why::Overflow)?;
-            }
-            _ => return Err(Why::Type),
-        }
+        self.shared.pending.lock().take_metric((place, &target.series), &key, &metric, now)?;
         Ok(true)
     }
 
@@ -229,11 +221,4 @@ impl Reader {
 async fn requested(stop: &mut watch::Receiver<bool>) {
     // Without a sender the server is gone.
     drop(stop.wait_for(|stopped| *stopped).await);
-}
-
-/// The start of the finest bucket around a time.
-fn bucket(series: &SeriesHandle, at: Timestamp) -> Timestamp {
-    let step = series.resolutions().first().map_or(1, |finest| finest.step.as_micros());
-    let step = i64::try_from(step).unwrap_or(i64::MAX);
-    Timestamp::from_micros(at.as_micros() - at.as_micros().rem_euclid(step))
 }

@@ -62,6 +62,17 @@ impl Pending {
         Ok(())
     }
 
+    /// The whole events of one more line of a subject, at most so many; what is left is carried. `None`: they would be more.
+    pub(super) fn events(&mut self, subject: &Subject, most: u64) -> Option<u64> {
+        let mut sum = Sum::of_events(1, Rate::ALL);
+        if sum.split(subject.rate).0 > most {
+            return None;
+        }
+        self.rests.remove(subject).into_iter().for_each(|rest| sum.add(rest));
+        let (events, rest) = sum.split(subject.rate);
+        Some(events + self.keep(subject, rest))
+    }
+
     /// Takes a count back that could not be written.
     pub(super) fn put_back(&mut self, count: Count) -> Result<(), Full> {
         let Count { subject, bucket, events } = count;
@@ -76,14 +87,8 @@ impl Pending {
         let mut counts = Vec::with_capacity(sums.len());
         for ((subject, bucket), mut sum) in sums {
             self.rests.remove(&subject).into_iter().for_each(|rest| sum.add(rest));
-            let (mut events, rest) = sum.split(subject.rate);
-            if !rest.is_zero() {
-                if self.rests.len() < self.most {
-                    self.rests.insert(subject.clone(), rest);
-                } else if rest.is_half(subject.rate) {
-                    events = events.saturating_add(1);
-                }
-            }
+            let (events, rest) = sum.split(subject.rate);
+            let events = events.saturating_add(self.keep(&subject, rest));
             if events > 0 {
                 counts.push(Count { subject, bucket, events });
             }
@@ -93,6 +98,18 @@ impl Pending {
 
     pub(super) fn len(&self) -> usize {
         self.sums.len()
+    }
+
+    /// Keeps what is left of a subject, or rounds it where there is no room; returns the events that it became.
+    fn keep(&mut self, subject: &Subject, rest: Sum) -> u64 {
+        if rest.is_zero() {
+            return 0;
+        }
+        if self.rests.len() < self.most {
+            self.rests.insert(subject.clone(), rest);
+            return 0;
+        }
+        u64::from(rest.is_half(subject.rate))
     }
 }
 
@@ -152,6 +169,16 @@ mod tests {
         pending.add(subject("e", 0.6), START, one()).expect("room");
         assert_eq!(events(&mut pending), [("e".to_owned(), 2)], "1.67");
         assert_eq!(pending.rests.len(), 2);
+    }
+
+    #[test]
+    fn a_sampled_value_counts_as_often_as_it_stands_for_others() {
+        let mut pending = Pending::default();
+        let times: Vec<_> = (0..3).map(|_| pending.events(&subject("a", 0.3), 1_000)).collect();
+        assert_eq!(times, [Some(3), Some(3), Some(4)]);
+        assert_eq!(pending.events(&subject("a", 0.001), 1_000), Some(1_000));
+        assert_eq!(pending.events(&subject("a", 0.000_9), 1_000), None);
+        assert_eq!(pending.events(&subject("a", 1.0), 1_000), Some(1));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Which series counts a metric, and under which key.
 
-use forebay::{key::Key, series::SeriesHandle};
+use forebay::{
+    Timestamp,
+    key::Key,
+    series::{DistinctHandle, GaugeHandle, PercentilesHandle, Resolution, SeriesHandle},
+};
 
 use super::{
     line::{Metric, Value},
@@ -10,6 +14,7 @@ use crate::{
     app::App,
     config::{StatsdMetric, Subject},
     metrics::SeriesMetrics,
+    summary::SummarySeries,
 };
 
 /// A pattern with its open series.
@@ -25,19 +30,53 @@ pub(super) struct Target {
 pub(super) enum Series {
     /// Counts hits: `c`.
     Hits(SeriesHandle),
+    /// Keeps the last value: `g`.
+    Gauge(GaugeHandle),
+    /// Keeps the distribution of values: `ms`, `h`, `d`.
+    Percentiles(PercentilesHandle),
+    /// Counts different elements: `s`.
+    Distinct(DistinctHandle),
 }
 
 impl Series {
     fn takes(&self, value: &Value<'_>) -> bool {
+        matches!(
+            (self, value),
+            (Self::Hits(_), Value::Count(_))
+                | (Self::Gauge(_), Value::Gauge(_))
+                | (Self::Percentiles(_), Value::Measured(_))
+                | (Self::Distinct(_), Value::Element(_))
+        )
+    }
+
+    /// The key of labels with their values, which only hits have.
+    fn key_of(&self, labels: Vec<(&str, String)>) -> Result<String, Why> {
         match self {
-            Self::Hits(_) => matches!(value, Value::Count(_)),
+            Self::Hits(series) => series.key_of(labels).map_err(|_| Why::Key),
+            _ => Err(Why::Key),
         }
     }
 
-    /// The key of labels with their values.
-    fn key_of(&self, labels: Vec<(&str, String)>) -> forebay::Result<String> {
-        match self {
-            Self::Hits(series) => series.key_of(labels),
+    /// The start of the finest bucket around a time.
+    pub(super) fn bucket(&self, at: Timestamp) -> Timestamp {
+        let resolutions: &[Resolution] = match self {
+            Self::Hits(series) => series.resolutions(),
+            Self::Gauge(series) => series.resolutions(),
+            Self::Percentiles(series) => series.resolutions(),
+            Self::Distinct(series) => series.resolutions(),
+        };
+        let step = resolutions.first().map_or(1, |finest| finest.step.as_micros());
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        Timestamp::from_micros(at.as_micros() - at.as_micros().rem_euclid(step))
+    }
+}
+
+impl From<&SummarySeries> for Series {
+    fn from(series: &SummarySeries) -> Self {
+        match series {
+            SummarySeries::Gauge(series) => Self::Gauge(series.clone()),
+            SummarySeries::Percentiles(series) => Self::Percentiles(series.clone()),
+            SummarySeries::Distinct(series) => Self::Distinct(series.clone()),
         }
     }
 }
@@ -46,9 +85,13 @@ impl Target {
     /// The targets of a configuration, in its order.
     pub(super) fn all(app: &App, metrics: &[StatsdMetric]) -> Vec<Self> {
         let target = |metric: &StatsdMetric| {
-            let entry = app.series.declared(&metric.series);
-            let series = Series::Hits(entry.handle.clone());
-            Self { metric: metric.clone(), series, metrics: entry.metrics.clone() }
+            let (series, metrics) = if let Some(entry) = app.summaries.entries.get(&metric.series) {
+                (Series::from(&entry.handle), &entry.metrics)
+            } else {
+                let entry = app.series.declared(&metric.series);
+                (Series::Hits(entry.handle.clone()), &entry.metrics)
+            };
+            Self { metric: metric.clone(), series, metrics: metrics.clone() }
         };
         metrics.iter().map(target).collect()
     }
@@ -77,7 +120,7 @@ impl Target {
             }
             Subject::Labels(labels) => {
                 let labels = labels.iter().map(|(name, template)| (name.as_str(), fill(template))).collect();
-                self.series.key_of(labels).map_err(|_| Why::Key)
+                self.series.key_of(labels)
             }
         }
     }

@@ -13,6 +13,9 @@ const STATSD: &str = "\n[series.requests]\nlabels = [\"endpoint\", \"status\"]\n
     [[statsd.metrics]]\npattern = \"users.*\"\nseries = \"hits\"\nkey = \"user:$1\"\n\
     [[statsd.metrics]]\npattern = \"job*\"\nseries = \"hits\"\n";
 
+const VALUES: &str = "\n[[statsd.metrics]]\npattern = \"latency\"\nseries = \"latency\"\n\
+    [series.latency]\nkind = \"percentiles\"\nresolutions = [\"1h/7d\"]\n";
+
 fn server(change: impl FnOnce(&str) -> String) -> Server {
     Server::with(|config| config + &change(STATSD))
 }
@@ -174,6 +177,55 @@ fn a_stop_writes_what_is_pending() {
     assert_eq!(sum(&server.client(), "hits", "user:1"), 2_000);
 }
 
+const KINDS: &str = "\n[series.level]\nkind = \"gauge\"\nresolutions = [\"1m/1d\"]\n\
+    [series.latency]\nkind = \"percentiles\"\nresolutions = [\"1h/7d\"]\n\
+    [series.visitors]\nkind = \"distinct\"\nresolutions = [\"1h/7d\"]\n\
+    [statsd]\nlisten = \"127.0.0.1:0\"\n\
+    [[statsd.metrics]]\npattern = \"*.all\"\nseries = \"level\"\nkey = \"$1\"\n\
+    [[statsd.metrics]]\npattern = \"*.all\"\nseries = \"latency\"\nkey = \"$1\"\n\
+    [[statsd.metrics]]\npattern = \"*.all\"\nseries = \"visitors\"\nkey = \"$1\"\n\
+    [[statsd.metrics]]\npattern = \"*.all\"\nseries = \"hits\"\nkey = \"$1\"\n";
+
+/// One name may be a gauge, a timer, a set and a counter: the type chooses among the patterns that fit.
+#[test]
+fn gauges_timers_and_sets_are_of_the_series_of_their_kind() {
+    let server = Server::with(|config| config + KINDS);
+    let client = server.client();
+    send(
+        &server,
+        &[
+            b"a.all:333|g\na.all:-10|g\na.all:+4|g\nb.all:-5|g\nc.all:7|g\nc.all:3|g",
+            b"a.all:1:2:3|ms\na.all:4|h|@0.5\na.all:-1|d\na.all:1|ms|@0.0001",
+            b"a.all:ada|s\na.all:bob|s\na.all:ada|s|#x:y\na.all:42|c",
+            b"a.all:1e300|g\na.all:1e291|ms",
+            b"b.all:1|ms\nb.all:9|ms|T1000000000\nb.all:2|ms\nb.all:x|s\nb.all:y|s|T1000000000",
+        ],
+    );
+    let total = |series: &str, key: &str, rest: &str| {
+        client.get(&format!("/v1/series/{series}?key={key}&last=2&step=1h{rest}")).expect(200)["total"]
+            .clone()
+    };
+    wait_until("the last ones", || sum(&client, "hits", "a") == 42 && total("visitors", "b", "") == 1);
+    let level = |key: &str| total("level", key, "");
+    assert_eq!(
+        (&level("a")["last"], &level("a")["min"], &level("a")["count"]),
+        (&json!(327.0), &json!(323.0), &json!(3))
+    );
+    assert_eq!(
+        (&level("b")["last"], &level("c")["last"]),
+        (&json!(-5.0), &json!(3.0)),
+        "the last of a datagram"
+    );
+    let latency = total("latency", "a", "&quantiles=1");
+    assert_eq!((&latency["count"], &latency["min"], &latency["max"]), (&json!(6), &json!(-1.0), &json!(4.0)));
+    assert_eq!(total("latency", "b", "")["count"], json!(2), "the old one alone is refused");
+    assert_eq!(total("visitors", "a", ""), json!(2));
+    for (why, count) in [("rate", 1), ("value", 2), ("refused", 2), ("type", 0), ("unmapped", 0)] {
+        assert_eq!(refused(&client, why), count, "{why}");
+    }
+    wait_until("nothing to wait", || metric(&client, "forebay_statsd_pending_counts") == 0);
+}
+
 /// While the store is away counts wait, and are written once when it is back.
 #[test]
 fn counts_wait_for_a_store_that_is_away() {
@@ -183,7 +235,7 @@ fn counts_wait_for_a_store_that_is_away() {
     let redis = Redis::builder().append_only().start();
     let server = Server::with(|config| {
         let line = config.lines().find(|line| line.starts_with("store = ")).expect("a store").to_owned();
-        config.replace(&line, &format!("store = {:?}", redis.url())) + STATSD
+        config.replace(&line, &format!("store = {:?}", redis.url())) + STATSD + VALUES
     });
     let client = server.client();
     send(&server, &[b"users.1:1|c"]);
@@ -192,11 +244,13 @@ fn counts_wait_for_a_store_that_is_away() {
     // From now on nothing is sent, so that nothing can be in doubt.
     wait_until("/readyz to notice", || client.get("/readyz").status == 503);
     for _ in 0..40 {
-        send(&server, &[b"users.1:1|c|@0.5"]);
+        send(&server, &[b"users.1:1|c|@0.5\nlatency:7|ms|@0.5"]);
     }
     wait_until("counts that wait", || metric(&client, "forebay_statsd_pending_counts") > 0);
     redis.restart();
     wait_until("all counts", || client.get("/readyz").status == 200 && sum(&client, "hits", "user:1") == 81);
     wait_until("nothing to wait", || metric(&client, "forebay_statsd_pending_counts") == 0);
+    let latency = client.get("/v1/series/latency?key=latency&last=2&step=1h").expect(200);
+    assert_eq!(latency["total"]["count"], json!(80));
     assert_eq!((refused(&client, "unknown"), refused(&client, "overflow")), (0, 0));
 }
