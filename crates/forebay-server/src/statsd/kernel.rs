@@ -38,9 +38,12 @@ mod tests {
 
     #[tokio::test]
     async fn drops_are_those_of_the_socket() {
-        let table = "   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
-            \x20 123: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 4711 2 0000000000000000 17\n\
-            \x20 124: 0100007F:1FBE 00000000:0000 07 00000000:00000000 00:00000000 00000000  4711        0 4712 2 0000000000000000 4294967295\n";
+        let head = "sl local_address rem_address st tx_queue rx_queue tr tm->when retrnsmt uid timeout inode ref pointer drops";
+        let line = |uid: u32, inode: u32, drops: u32| {
+            let addresses = "  123: 0100007F:1FBD 00000000:0000 07 00000000:00000000 00:00000000 00000000";
+            format!("{addresses}  {uid}        0 {inode} 2 0000000000000000 {drops}")
+        };
+        let table = &format!("   {head}\n{}\n{}\n", line(0, 4_711, 17), line(4_711, 4_712, u32::MAX));
         assert_eq!(
             (find(table, 4_711), find(table, 4_712), find(table, 17)),
             (Some(17), Some(u32::MAX), None)

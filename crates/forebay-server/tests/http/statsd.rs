@@ -9,7 +9,8 @@ use crate::support::{Client, Server};
 
 const STATSD: &str = "\n[series.requests]\nlabels = [\"endpoint\", \"status\"]\n[statsd]\nlisten = \"127.0.0.1:0\"\n\
     [[statsd.metrics]]\npattern = \"api.*.requests\"\nseries = \"requests\"\nlabels = { endpoint = \"/$1\" }\n\
-    [[statsd.metrics]]\npattern = \"web.**\"\nseries = \"requests\"\nlabels = { endpoint = \"$[http.path]\", status = \"$1-$env\" }\n\
+    [[statsd.metrics]]\npattern = \"web.**\"\nseries = \"requests\"\n\
+    labels = { endpoint = \"$[http.path]\", status = \"$1-$env\" }\n\
     [[statsd.metrics]]\npattern = \"users.*\"\nseries = \"hits\"\nkey = \"user:$1\"\n\
     [[statsd.metrics]]\npattern = \"job*\"\nseries = \"hits\"\n";
 
