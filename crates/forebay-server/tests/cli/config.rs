@@ -69,7 +69,6 @@ fn check_config_refuses_like_serve_in_the_same_words() {
         "store = \"embedded:new.redb?sync=1h\"\n",
         "database = \"mysql://db\"\n",
         "listen = \"0.0.0.0:0\"\n",
-        "store = \"redis://127.0.0.1\"\n[series.hits]\nmax_keys = 5\n",
     ];
     for file in files {
         let dir = tempfile::tempdir().expect("a directory");
