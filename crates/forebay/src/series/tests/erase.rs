@@ -3,6 +3,7 @@
 use forebay_testkit::{Redis as Server, unique_prefix};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
+use super::{NOON, in_memory};
 use crate::{
     ErrorKind, Forebay, Series, Timestamp,
     engine::step::Which,
@@ -139,10 +140,9 @@ fn a_deleted_span_is_gone_and_nothing_else_in_redis() {
 
 #[tokio::test]
 async fn an_end_that_nobody_can_cut_at_is_refused_with_the_nearest_one() {
-    let bay = Forebay::open("memory:").await.expect("opens");
-    let series = bay.series("hits").expect("valid");
+    let (series, _) = in_memory("hits").await;
     series.add("k", 3).await.expect("counts");
-    let now = bay.clock().now();
+    let now = NOON;
     let hour = Timestamp::from_secs(now.as_secs() / 3_600 * 3_600);
     let told = async |from, to| series.delete_between("k", from, to).await.expect_err("refused").to_string();
     let text = told(hour.plus(secs(3)), hour.plus(hours(2))).await;
