@@ -45,7 +45,7 @@ Examples:
   forebay series requests --top 5 --label status=500 --group-by endpoint
   forebay series hits 42 --step 1m --order newest --limit 10
   forebay series hits 42 --from 2026-01-01T00:00:00Z --to 2026-02-01T00:00:00Z --plot january.svg
-  forebay series hits 42 7 --from -7d --step 1h --previous span --plot week.svg --kind line --theme auto
+  forebay series hits 42 7 --from -7d --step 1h --previous span --plot week.svg --kind line
   forebay series hits 42 --tz Europe/Berlin --plot --kind heatmap
   forebay series hits 42 --from -10m --plot --watch=1s
   forebay series hits 42 --json
