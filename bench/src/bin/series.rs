@@ -1,7 +1,7 @@
 //! Measures reads of series: a day in one round trip against the ways of plain commands, the largest of many keys, and counting
 //! in this process: `cargo run --profile bench -p forebay-bench --bin series`.
 //!
-//! What is compared runs in turn, and the medians count.
+//! The ways that are compared run in turn, and the medians count.
 
 #![expect(clippy::print_stdout, reason = "this is its output")]
 
@@ -170,7 +170,7 @@ async fn fill(series: &SeriesHandle, is_even: bool) -> Result<()> {
     Ok(())
 }
 
-/// How long it takes, in ms.
+/// The duration of some work, in ms.
 async fn timed(work: impl Future<Output = Result<()>>) -> Result<f64> {
     let clock = Clock::system();
     let start = clock.monotonic();

@@ -28,7 +28,7 @@ struct Inner {
     /// Decides for limits with `OnError::Local` while the store does not answer.
     fallback: OnceLock<Engine>,
     once_bytes: u64,
-    /// What each series counts. The lock protects the map, for one look-up at a time.
+    /// The kind of each series. The lock protects the map, for one look-up at a time.
     kinds: Mutex<HashMap<Name, &'static str>>,
 }
 

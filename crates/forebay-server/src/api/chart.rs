@@ -16,7 +16,7 @@ use crate::{
     text,
 };
 
-/// How the answer of a query is drawn, as texts.
+/// The options of a picture, as texts.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams, clap::Args)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

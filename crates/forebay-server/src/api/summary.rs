@@ -16,7 +16,7 @@ use super::{
 #[serde(deny_unknown_fields, expecting = "an object with key and element, and perhaps at")]
 pub(crate) struct ElementRequest {
     pub(crate) key: Key,
-    /// What is counted once: 1 to 512 bytes of UTF-8, or an integer, which stands for its digits.
+    /// An element, which is counted once: 1 to 512 bytes of UTF-8, or an integer, which stands for its digits.
     pub(crate) element: Key,
     /// When; default now.
     pub(crate) at: Option<At>,
@@ -74,7 +74,7 @@ pub(crate) enum SummaryValue {
     Percentiles(PercentilesBody),
 }
 
-/// What the values of a gauge come to.
+/// A summary of the values of a gauge.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Gauge)]
@@ -99,7 +99,7 @@ impl From<&GaugeStats> for GaugeBody {
     }
 }
 
-/// What is known of the distribution of values.
+/// The distribution of values, as far as it is known.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Percentiles)]

@@ -14,7 +14,7 @@ use crate::text::Span;
 /// The columns of a picture.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Columns {
-    /// Where each column begins, and the last one ends.
+    /// The places at which the columns begin, and the end of the last one.
     pub edges: Vec<Timestamp>,
     /// The values of each row, one for each column.
     pub values: Vec<Vec<Option<Number>>>,

@@ -234,7 +234,7 @@ pub(super) fn size(options: &Options) -> (u32, u32) {
     (options.width.clamp(320, 4_096), options.height.clamp(200, 4_096))
 }
 
-/// What a line of a role looks like.
+/// The look of a line with a role.
 pub(super) fn dashes(role: Role) -> Option<&'static str> {
     (role == Role::Previous).then_some("2 3")
 }

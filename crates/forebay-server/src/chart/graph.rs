@@ -9,12 +9,12 @@ use crate::text::grouped;
 /// The rows that have a colour of their own. Further ones are added up to one row.
 pub(super) const MAX_ROWS: usize = 10;
 
-/// What a chart shows.
+/// The content of a chart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Graph {
     /// The line above the chart. Any text, such as a key from a client.
     pub title: String,
-    /// What the values are of, such as `hits per 1h`; with `{}` for the length of a column.
+    /// The unit of the values, such as `hits per 1h`; with `{}` for the length of a column.
     pub unit: String,
     /// When each point begins, the oldest first.
     pub starts: Vec<Timestamp>,
@@ -33,15 +33,15 @@ pub struct Graph {
 pub struct Row {
     /// The name in the legend: any text.
     pub name: String,
-    /// How it is drawn.
+    /// Its look.
     pub role: Role,
-    /// How the values of several points become one, where a point would be narrower than a few pixels.
+    /// The way in which the values of several points become one, where a point would be narrower than a few pixels.
     pub merge: Merge,
     /// A value for each point; `None` where there is none.
     pub values: Vec<Option<Number>>,
 }
 
-/// How a row is drawn.
+/// The look of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// As the kind of the chart says.
@@ -63,7 +63,7 @@ impl Role {
     }
 }
 
-/// How several values become one.
+/// The way in which several values become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
     /// They are added.

@@ -134,7 +134,7 @@ impl Stroke {
     }
 }
 
-/// Where values are drawn.
+/// The area in which values are drawn.
 struct Plot<'a> {
     columns: &'a Columns,
     scale: &'a Scale,

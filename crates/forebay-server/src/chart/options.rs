@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// The options of a chart.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// What is drawn for the values.
+    /// The marks that stand for the values.
     pub kind: Kind,
     /// The colours.
     pub theme: Theme,
@@ -26,7 +26,7 @@ impl Default for Options {
     }
 }
 
-/// What a chart draws for its values.
+/// The marks that stand for values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {

@@ -24,7 +24,7 @@ const LOW: usize = 4;
 /// The widest column in characters.
 const MAX_COLUMN: usize = 6;
 
-/// What a heat map shows for each level, from nothing to the most.
+/// The sign of a heat map for each level, from nothing to the most.
 const SHADES: [char; super::paint::LEVELS] = ['·', '░', '░', '▒', '▒', '▓', '█'];
 
 /// A line of a picture.
@@ -35,11 +35,11 @@ pub type Line = Vec<Piece>;
 pub struct Piece {
     /// The text.
     pub text: String,
-    /// How it is shown, where colours can be.
+    /// Its look, where colours can be.
     pub look: Look,
 }
 
-/// How a text is shown. No meaning is in the look alone.
+/// The look of a text. No meaning is in the look alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
     /// As other text.

@@ -25,7 +25,7 @@ pub(super) struct PlotArgs {
     draw: DrawQuery,
 }
 
-/// What a chart is drawn to.
+/// The target of a drawing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Target {
     Terminal,

@@ -167,7 +167,7 @@ enum Found {
     Hits(RangeAnswer),
 }
 
-/// What `--watch` shows of an answer.
+/// The part of an answer that `--watch` shows.
 fn lines(args: &Args, found: &Found) -> Result<Vec<Line>, Failure> {
     if args.plot.is_in_terminal() {
         return match found {

@@ -30,11 +30,11 @@ pub struct StatsdMetric {
     pub pattern: Pattern,
     /// The series.
     pub series: Name,
-    /// What it counts for.
+    /// The keys that it counts for.
     pub subject: Subject,
 }
 
-/// What a metric counts for.
+/// The keys that a metric counts for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Subject {
     /// A key.

@@ -1,17 +1,20 @@
 //! `/v1/series/{series}/top` and `/bottom`: the keys with the largest and the smallest counts.
 
-use forebay::series::{RankQuery, SeriesHandle};
+use forebay::series::{RankQuery, Ranking, SeriesHandle};
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Json, JsonResult, Path, Problem, Read,
+    Json, JsonResult, Path, Read,
     chosen::{ChosenAnd, LabelsQuery},
     query::{between, day_ago, now, utc},
     series::find,
 };
-use crate::{api::ranking::RankedBody, app::Shared};
+use crate::{
+    api::ranking::RankedBody,
+    app::{App, Shared},
+};
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new().routes(routes!(top)).routes(routes!(bottom))
@@ -57,9 +60,7 @@ async fn top(
     Path(series): Path<String>,
     query: ChosenAnd<RankingQuery>,
 ) -> JsonResult<Vec<RankedBody>> {
-    let series = find(&app, &series)?;
-    let (question, grouped) = question(&series, query).await?;
-    Ok(Json(RankedBody::rows(series.top(&question).await?, grouped)))
+    ranked(&app, &series, query, async |series, question| series.top(&question).await).await
 }
 
 /// The keys of a series with the smallest counts in a time range, of at most 10 000.
@@ -75,16 +76,17 @@ async fn bottom(
     Path(series): Path<String>,
     query: ChosenAnd<RankingQuery>,
 ) -> JsonResult<Vec<RankedBody>> {
-    let series = find(&app, &series)?;
-    let (question, grouped) = question(&series, query).await?;
-    Ok(Json(RankedBody::rows(series.bottom(&question).await?, grouped)))
+    ranked(&app, &series, query, async |series, question| series.bottom(&question).await).await
 }
 
-/// The question of a query, and whether it is for groups.
-async fn question(
-    series: &SeriesHandle,
+/// Answers a query by one of the two rankings.
+async fn ranked(
+    app: &App,
+    series: &str,
     ChosenAnd(chosen, query): ChosenAnd<RankingQuery>,
-) -> Result<(RankQuery, bool), Problem> {
+    rank: impl AsyncFnOnce(SeriesHandle, RankQuery) -> forebay::Result<Ranking>,
+) -> JsonResult<Vec<RankedBody>> {
+    let series = find(app, series)?;
     let RankingQuery { from, to, tz, limit, prefix, group_by } = query;
     let now = series.store_time("").await;
     let (from, to) = between(&from, &to, &tz, now)?;
@@ -95,5 +97,5 @@ async fn question(
         .filter(chosen.filter()?.prefix(prefix))
         .by(labels.unwrap_or_default())
         .limit(limit.unwrap_or(10));
-    Ok((question, grouped))
+    Ok(Json(RankedBody::rows(rank(series, question).await?, grouped)))
 }

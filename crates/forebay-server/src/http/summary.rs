@@ -34,7 +34,7 @@ pub(super) fn find<'a>(app: &'a App, name: &str) -> Option<&'a SummaryEntry> {
     entries.iter().find(|(declared, _)| declared.as_str() == name).map(|(_, series)| series)
 }
 
-/// What only a series of hits has.
+/// The refusal of a request that only a series of hits can answer.
 pub(super) fn unfit(name: &str, series: &SummaryEntry) -> Problem {
     let kind = series.handle.kind();
     let detail = format!(

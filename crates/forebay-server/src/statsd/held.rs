@@ -14,13 +14,13 @@ use super::{
 /// The most copies of a sampled value. They are written one by one.
 const MAX_TIMES: u64 = 1_000;
 
-/// What is not in the store yet, and the levels of gauges.
+/// The observations that are not in the store yet, and the levels of gauges.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     pub counts: Pending,
     pub observed: Observed,
     levels: Levels,
-    /// What was left of sampled values.
+    /// The rest of sampled values.
     rests: Pending,
 }
 

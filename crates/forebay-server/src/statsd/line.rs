@@ -34,7 +34,7 @@ pub(super) enum Value<'a> {
     Element(&'a str),
 }
 
-/// What a gauge gets.
+/// The value of a gauge, or a change of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Setting {
     To(f64),

@@ -20,7 +20,7 @@ pub(super) struct Measured {
     pub times: u32,
 }
 
-/// What is written together: all that is pending of a key.
+/// The observations that are written together: all that is pending of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Batch {
     pub target: usize,

@@ -9,7 +9,7 @@ use super::sampled::{Rate, Sum};
 /// The most counts that are kept: some ten megabytes, or a hundred with the longest keys.
 const MAX_COUNTS: usize = 65_536;
 
-/// What is counted: a target, its key and the sample rate.
+/// The subject of a count: a target, its key and the sample rate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Subject {
     /// The place of the target.
@@ -31,7 +31,7 @@ pub(super) struct Count {
 #[derive(Debug)]
 pub(super) struct Pending {
     sums: HashMap<(Subject, Timestamp), Sum>,
-    /// What was left of sampled counts: less than an event of each subject.
+    /// The rest of sampled counts: less than an event of each subject.
     rests: HashMap<Subject, Sum>,
     most: usize,
 }

@@ -16,7 +16,7 @@ pub(super) struct Refusals {
     recent: Mutex<Option<Recent>>,
 }
 
-/// What was refused since the last line of the log.
+/// The refusals since the last line of the log.
 #[derive(Debug)]
 struct Recent {
     count: u64,

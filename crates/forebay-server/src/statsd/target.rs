@@ -1,4 +1,4 @@
-//! Which series counts a metric, and under which key.
+//! The series that counts a metric, and the key.
 
 use forebay::{
     Timestamp,

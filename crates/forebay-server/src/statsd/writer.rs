@@ -29,7 +29,7 @@ const MAX_IN_FLIGHT: usize = 512;
 /// The most points of one write.
 const MAX_POINTS: u32 = 1_000;
 
-/// What the reader of datagrams and the writer share.
+/// The state that the reader of datagrams and the writer share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub targets: Vec<Target>,

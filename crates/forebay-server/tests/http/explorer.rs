@@ -210,7 +210,7 @@ async fn a_heat_map_a_table_and_files_have_the_same_values() {
     page.until("document.querySelectorAll('#explorer-rows tbody tr').length === 24").await;
     let row = page.value("document.querySelector('#explorer-rows tbody tr').innerText").await;
     assert_eq!(row, json!("2026-01-05T00:00:00Z\t100\t40"));
-    // What the browser would save is kept instead.
+    // A file that the browser would save is kept instead.
     let keep =
         "window.saved = []; URL.createObjectURL = (blob) => { saved.push(blob.text()); return '#saved'; };
         addEventListener('click', (event) => { if (event.target.download) event.preventDefault(); }, true);

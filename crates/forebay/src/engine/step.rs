@@ -359,7 +359,7 @@ pub(crate) const MEMBER_KNOWN: Duration = mins(1);
 /// The answer to a [`MemberStep`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Members {
-    /// How many there are already, if new ones do not fit: nothing was done.
+    /// The number of members, if new ones do not fit: nothing was done.
     pub full: Option<u64>,
     pub due: Vec<String>,
 }

@@ -48,7 +48,7 @@ pub(super) struct KeyBound {
     summaries: Option<SummaryKind>,
     most: u64,
     known: Mutex<Known>,
-    /// How often a new key was refused. For people: it needs no order.
+    /// The number of new keys that were refused. For people: it needs no order.
     refused: AtomicU64,
 }
 

@@ -82,7 +82,8 @@ pub(super) fn plan_erase(
     Ok(erasure)
 }
 
-fn runs(resolutions: &[Resolution], cover: &Cover) -> Vec<BucketRun> {
+/// The runs of a cover, each with its resolution.
+pub(super) fn runs(resolutions: &[Resolution], cover: &Cover) -> Vec<BucketRun> {
     let run = |run: &super::cover::Run| BucketRun {
         resolution: resolutions[run.resolution],
         buckets: run.buckets.clone(),

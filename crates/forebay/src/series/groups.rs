@@ -38,7 +38,7 @@ pub const MAX_GROUPS: usize = 1_000;
 pub struct Group {
     /// The labels by which the keys are grouped, with their values.
     pub labels: Vec<(String, String)>,
-    /// How many keys it has.
+    /// The number of its keys.
     pub keys: usize,
     /// The points of its keys together.
     pub range: Range,
@@ -94,15 +94,7 @@ impl SeriesHandle {
         by: impl IntoIterator<Item = impl AsRef<str>>,
         query: &Query,
     ) -> Result<Groups> {
-        let in_series = |error: Error| error.in_context(format_args!("series {}", self.grid.name));
-        let mut places: Vec<usize> = vec![];
-        for label in by {
-            let place = self.labels.place(label.as_ref()).map_err(in_series)?;
-            if places.contains(&place) {
-                return Err(in_series(invalid(format!("group by {:?}: it is there twice", label.as_ref()))));
-            }
-            places.push(place);
-        }
+        let places = self.label_places(by)?;
         let (keys, partial) = self.all_keys(&self.key_filter(filter)?).await?;
         let mut gathered: BTreeMap<Vec<String>, Gathered> = BTreeMap::new();
         let values = |key: &str| {
@@ -113,9 +105,10 @@ impl SeriesHandle {
             gathered.entry(values(key)).or_default().keys += 1;
         }
         if gathered.len() > MAX_GROUPS {
-            let found = gathered.len();
-            let problem = format!("{found} groups: at most {MAX_GROUPS}; filter, or group by fewer labels");
-            return Err(in_series(out_of_range(problem)));
+            let (name, found) = (&self.grid.name, gathered.len());
+            return Err(out_of_range(format!(
+                "series {name}: {found} groups: at most {MAX_GROUPS}; filter, or group by fewer labels"
+            )));
         }
         let plan = self.plan(gathered.len().max(1), "", query).await?;
         let covers: Vec<&Cover> = plan.covers().collect();
@@ -138,6 +131,20 @@ impl SeriesHandle {
             groups.push(Group { labels, keys, range: self.answer(&plan, &read, query) });
         }
         Ok(Groups { groups, total: self.answer(&plan, &all, query) })
+    }
+
+    /// The places of the labels by which keys are grouped.
+    pub(super) fn label_places(&self, by: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Vec<usize>> {
+        let in_series = |error: Error| error.in_context(format_args!("series {}", self.grid.name));
+        let mut places: Vec<usize> = vec![];
+        for label in by {
+            let place = self.labels.place(label.as_ref()).map_err(in_series)?;
+            if places.contains(&place) {
+                return Err(in_series(invalid(format!("group by {:?}: it is there twice", label.as_ref()))));
+            }
+            places.push(place);
+        }
+        Ok(places)
     }
 
     /// All keys of a filter, and whether some may be missing.

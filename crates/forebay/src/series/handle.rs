@@ -304,7 +304,7 @@ impl SeriesHandle {
         self.store.engine().series_keys(&self.grid.name).map(|count| count.keys)
     }
 
-    /// How often this process refused a new key because of [`Series::max_keys`].
+    /// The number of times that this process refused a new key because of [`Series::max_keys`].
     pub fn refused_keys(&self) -> u64 {
         if let Some(bound) = &self.bound {
             return bound.refused();

@@ -3,24 +3,23 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet},
-    ops::Range,
 };
 
 use futures::future::try_join_all;
 
 use super::{
     cover::{Cover, plan_sum},
+    erase::runs,
     groups::MAX_FILTERED_KEYS,
     handle::SeriesHandle,
     labels::Labels,
     rank_query::{RankQuery, RankSpan},
     read::after,
-    run::Read,
 };
 use crate::{
-    engine::step::{BucketRun, Rank, RankLevel, Ranked},
+    engine::step::{Rank, RankLevel, Ranked},
     error::{Error, Result, out_of_range},
-    time::Timestamp,
+    time::{Timestamp, hours},
 };
 
 /// The counts of so many candidates for each row are read, and no more: where so many keys have nearly the same counts, others do
@@ -85,7 +84,7 @@ pub struct RankedKey {
     pub sum: u64,
 }
 
-/// Which rows come first.
+/// The rows that come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     Largest,
@@ -192,9 +191,7 @@ impl SeriesHandle {
 
     /// The counts of all keys of the filter, added up by group.
     async fn look_at_all(&self, query: &RankQuery, cover: &Cover) -> Result<Looked> {
-        let in_series = |error: Error| error.in_context(format_args!("series {}", self.grid.name));
-        let place = |label: &String| self.labels.place(label);
-        let places: Vec<usize> = query.by.iter().map(place).collect::<Result<_>>().map_err(in_series)?;
+        let places = self.label_places(&query.by)?;
         let (keys, mut partial) = self.all_keys(&self.key_filter(&query.filter)?).await?;
         let mut sums: BTreeMap<String, u64> = BTreeMap::new();
         let read = keys.iter().map(|key| self.key(key)).collect::<Result<Vec<_>>>()?;
@@ -202,7 +199,7 @@ impl SeriesHandle {
             partial |= read.partial;
             let key = if places.is_empty() { keys[at].clone() } else { self.group_key(&keys[at], &places) };
             let sum = sums.entry(key).or_default();
-            *sum = sum.saturating_add(sum_of(read));
+            *sum = sum.saturating_add(read.sum());
         })
         .await?;
         Ok(Looked { sums: sums.into_iter().collect(), others: 0, partial })
@@ -228,13 +225,14 @@ impl SeriesHandle {
     ) -> Result<Option<Looked>> {
         let filter = self.key_filter(&query.filter)?;
         let fits = |key: &str| filter.fits(key);
-        let runs = cover.runs.iter().map(|run| BucketRun {
-            resolution: self.grid.resolutions[run.resolution],
-            buckets: run.buckets.clone(),
-        });
-        let Range { start, end } = cover.from..cover.to;
-        let rank =
-            Rank { runs: &runs.collect::<Vec<_>>(), start, end, level, fits: &fits, most: MAX_FILTERED_KEYS };
+        let rank = Rank {
+            runs: &runs(&self.grid.resolutions, cover),
+            start: cover.from,
+            end: cover.to,
+            level,
+            fits: &fits,
+            most: MAX_FILTERED_KEYS,
+        };
         let engine = self.store.engine();
         let ask = async |part| {
             let partial = engine.series_may_wait(&part).await;
@@ -274,7 +272,7 @@ impl SeriesHandle {
             let keys = batch.iter().map(|(_, key)| self.key(key)).collect::<Result<Vec<_>>>()?;
             self.read_in_batches(&keys, &[cover], |at, read| {
                 looked.partial |= read.partial;
-                let sum = sum_of(read);
+                let sum = read.sum();
                 largest.insert((sum, done + at));
                 if largest.len() > limit {
                     largest.pop_first();
@@ -315,13 +313,9 @@ impl SeriesHandle {
     }
 }
 
-fn sum_of(read: Read) -> u64 {
-    read.counts.into_iter().flatten().fold(0, u64::saturating_add)
-}
-
 /// The levels of lists to ask for a span, those that answer it best first.
 fn levels(cover: &Cover) -> impl Iterator<Item = RankLevel> {
-    let is_short = cover.to.since(cover.from) <= crate::time::hours(12);
+    let is_short = cover.to.since(cover.from) <= hours(12);
     let mut levels = [RankLevel::Coarse, RankLevel::Fine];
     if is_short {
         levels.reverse();

@@ -103,8 +103,7 @@ impl SeriesHandle {
         let key = self.key(key.as_ref())?;
         let cover = plan_sum(&self.grid.resolutions, from, to, now);
         let read = self.read_covers(&[key], &[&cover]).await?.remove(0);
-        let sum = read.counts.into_iter().flatten().fold(0, u64::saturating_add);
-        Ok(Total { sum, from: cover.from, to: cover.to, partial: read.partial })
+        Ok(Total { sum: read.sum(), from: cover.from, to: cover.to, partial: read.partial })
     }
 
     /// As [`total`](Self::total), of all keys of a filter together.
@@ -136,7 +135,7 @@ impl SeriesHandle {
         let mut sum = 0_u64;
         self.read_in_batches(&keys, &[&cover], |_, read| {
             partial |= read.partial;
-            sum = read.counts.into_iter().flatten().fold(sum, u64::saturating_add);
+            sum = sum.saturating_add(read.sum());
         })
         .await?;
         Ok(Total { sum, from: cover.from, to: cover.to, partial })

@@ -34,6 +34,11 @@ pub(super) struct Read {
 }
 
 impl Read {
+    /// The sum of all its buckets.
+    pub(super) fn sum(&self) -> u64 {
+        self.counts.iter().flatten().copied().fold(0, u64::saturating_add)
+    }
+
     /// Adds those of another key.
     pub(super) fn add(&mut self, other: &Self) {
         add_counts(&mut self.counts, &other.counts);

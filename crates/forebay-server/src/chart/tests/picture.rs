@@ -74,7 +74,7 @@ impl<'a> Picture<'a> {
         low + (bottom - y) / (bottom - top) * (high - low)
     }
 
-    /// What a hundredth of a pixel, and the rounding of an edge, may be in values.
+    /// A hundredth of a pixel, and the rounding of an edge, in values.
     pub(super) fn tolerance(&self) -> f64 {
         (self.value_at(100.0) - self.value_at(100.03)).abs()
     }

@@ -15,7 +15,7 @@ use crate::{
     time::{Timestamp, When, days, hours, mins},
 };
 
-/// How old points are: some are kept in no resolution, or in the coarser one alone.
+/// The ages of points: some are kept in no resolution, or in the coarser one alone.
 const AGES: [Duration; 9] =
     [hours(0), mins(7), hours(1), hours(5), days(2), days(29), days(31), days(600), days(740)];
 

@@ -136,6 +136,15 @@ impl Embedded {
     }
 }
 
+/// Takes out the items that are over. The vector keeps room for so many more than there are, and for twice as many.
+pub(super) fn take_out<T>(items: &mut Vec<T>, spare: usize, is_over: impl Fn(&T) -> bool) -> Vec<T> {
+    let gone = items.extract_if(.., |item| is_over(item)).collect();
+    if items.capacity() > 2 * items.len() + spare {
+        items.shrink_to_fit();
+    }
+    gone
+}
+
 /// Sweeps, and saves if there is a file, for as long as there is an engine.
 pub(super) async fn sweep_loop(engine: Weak<Embedded>, clock: Clock, every: Duration) {
     loop {

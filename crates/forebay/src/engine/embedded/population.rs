@@ -52,6 +52,22 @@ impl Populations {
         self.each.lock().entry(name.clone()).or_insert_with(new).clone()
     }
 
+    /// Room for those of some keys that a series does not have, if any series has a bound: for all of them, or none.
+    pub(super) fn join_new<'k>(
+        &self,
+        series: &Name,
+        keys: impl Iterator<Item = &'k str>,
+        has: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Member>> {
+        if !self.are_bounded() {
+            return Ok(vec![]);
+        }
+        let mut new: Vec<&str> = keys.filter(|key| !has(key)).collect();
+        new.sort_unstable();
+        new.dedup();
+        if new.is_empty() { Ok(vec![]) } else { self.of(series).join_within(new.len()) }
+    }
+
     /// Lets a series have so many keys and no more. Those that it has above that stay.
     pub(super) fn bound(&self, name: &Name, most: u64) {
         self.of(name).bound.store(most, Ordering::Relaxed);
@@ -77,7 +93,7 @@ impl Population {
     }
 
     /// Adds keys, if the bound allows all of them.
-    pub(super) fn join_within(self: &Arc<Self>, more: usize) -> Result<Vec<Member>> {
+    fn join_within(self: &Arc<Self>, more: usize) -> Result<Vec<Member>> {
         let fits = |keys: u64| {
             keys.checked_add(more as u64).filter(|&all| all <= self.bound.load(Ordering::Relaxed))
         };

@@ -7,6 +7,7 @@ use super::{
     batch::{Block, DeferredWrite},
     chunk::{Chunk, of_step, step_of},
     codec::{Pack, Unpack, corrupt},
+    engine::take_out,
     population::Member,
     series_table::Entry,
 };
@@ -47,14 +48,8 @@ impl Embedded {
 
     /// Room for the keys among `points` that the series does not have, if it has a bound.
     fn new_members(&self, series: &Name, points: &[Point]) -> Result<Vec<Member>> {
-        if !self.populations.are_bounded() {
-            return Ok(vec![]);
-        }
-        let mut new: Vec<&str> = points.iter().map(|point| &*point.key).collect();
-        new.retain(|key| !self.series_has(series, key));
-        new.sort_unstable();
-        new.dedup();
-        if new.is_empty() { Ok(vec![]) } else { self.populations.of(series).join_within(new.len()) }
+        let keys = points.iter().map(|point| &*point.key);
+        self.populations.join_new(series, keys, |key| self.series_has(series, key))
     }
 
     fn series_has(&self, series: &Name, key: &str) -> bool {
@@ -297,18 +292,8 @@ impl Embedded {
 
     pub(super) fn sweep_series(&self, now: Duration) {
         let keep = |entry: &mut Entry| {
-            let mut gone = vec![];
-            entry.chunks.retain(|chunk| {
-                let keep = chunk.deadline > now;
-                if !keep {
-                    gone.extend(chunk.gone());
-                }
-                keep
-            });
-            if entry.chunks.capacity() > 2 * entry.chunks.len() + SPARE {
-                entry.chunks.shrink_to_fit();
-            }
-            self.defer_series(entry, gone);
+            let gone = take_out(&mut entry.chunks, SPARE, |chunk| chunk.deadline <= now);
+            self.defer_series(entry, gone.iter().flat_map(Chunk::gone).collect());
             !entry.chunks.is_empty()
         };
         self.series.retain(keep, Entry::hash);

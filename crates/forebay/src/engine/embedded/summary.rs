@@ -6,6 +6,7 @@ use super::{
     Embedded,
     batch::{Block, DeferredWrite},
     codec::{Pack, Unpack, corrupt},
+    engine::take_out,
     population::Member,
     summary_table::{Cell, Entry},
 };
@@ -80,17 +81,11 @@ impl Embedded {
 
     /// Room for the keys among `points` that the series does not have, if it has a bound.
     fn new_summary_members(&self, series: &Name, points: &[Observation]) -> Result<Vec<Member>> {
-        if !self.populations.are_bounded() {
-            return Ok(vec![]);
-        }
-        let mut new: Vec<&str> = points.iter().map(|point| &*point.key).collect();
-        new.retain(|key| {
+        let keys = points.iter().map(|point| &*point.key);
+        self.populations.join_new(series, keys, |key| {
             let hash = series.hash_of(key.as_bytes());
-            self.summaries.lock(hash).find(hash, |entry| entry.is(series, key)).is_none()
-        });
-        new.sort_unstable();
-        new.dedup();
-        if new.is_empty() { Ok(vec![]) } else { self.populations.of(series).join_within(new.len()) }
+            self.summaries.lock(hash).find(hash, |entry| entry.is(series, key)).is_some()
+        })
     }
 
     /// Takes an observation in each resolution. A new key takes one of `members`, for which there is room.
@@ -171,18 +166,8 @@ impl Embedded {
 
     pub(super) fn sweep_summaries(&self, now: Duration) {
         let keep = |entry: &mut Entry| {
-            let mut gone = vec![];
-            entry.cells.retain(|cell| {
-                let keep = cell.deadline > now;
-                if !keep {
-                    gone.extend(cell.gone());
-                }
-                keep
-            });
-            if entry.cells.capacity() > 2 * entry.cells.len() + SPARE {
-                entry.cells.shrink_to_fit();
-            }
-            self.defer_summaries(entry, gone);
+            let gone = take_out(&mut entry.cells, SPARE, |cell| cell.deadline <= now);
+            self.defer_summaries(entry, gone.iter().filter_map(Cell::gone).collect());
             !entry.cells.is_empty()
         };
         self.summaries.retain(keep, Entry::hash);

@@ -1,9 +1,6 @@
 //! Writes to the partitions of a series on a Redis host.
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, OnceLock},
-};
+use std::sync::{Arc, OnceLock};
 
 use hashbrown::hash_table::{Entry, HashTable};
 
@@ -322,22 +319,8 @@ impl Channel for PartitionWriter {
         let to_chunks = first || self.open.is_crowded(&part);
         let most =
             if to_chunks { MAX_CHUNKS_PER_CALL / self.grid.resolutions.len() } else { MAX_KEYS_PER_BATCH };
-        let (mut places, mut left, mut tokens) = (vec![], VecDeque::new(), Tokens::default());
-        while places.len() < most
-            && let Some(place) = waiting.places.pop_front()
-        {
-            let token = items[place].1.token.as_deref();
-            if goes_to_chunks(&place) != first || token.is_some_and(|token| !tokens.takes(token)) {
-                left.push_back(place);
-                continue;
-            }
-            if let Some(token) = token {
-                tokens.add(token, place, 0);
-            }
-            places.push(place);
-        }
-        left.append(&mut waiting.places);
-        waiting.places = left;
+        let fits = |place| goes_to_chunks(&place) == first;
+        let (places, tokens) = Tokens::choose(waiting, most, fits, |place| items[place].1.token.as_deref());
         let chosen = places.iter().map(|&place| &items[place].1);
         let gains = if to_chunks {
             let first = 3 + usize::from(tokens.hour().is_some());

@@ -2,7 +2,7 @@
 //!
 //! Bytes in, bytes out: no connection, no clock. `lua/guard.lua` says in words what the bytes are.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use crate::engine::{
     request::{Token, lost},
@@ -42,6 +42,33 @@ impl Tokens {
         self.text.extend_from_slice(&row.to_be_bytes());
         self.text.extend_from_slice(&token.id.to_be_bytes());
         self.text.extend_from_slice(&token.since.unwrap_or_default());
+    }
+
+    /// Takes the first places that wait for a batch: at most so many, which fit and whose tokens go together. All others wait on, in
+    /// their order. `token`: that of the item at a place.
+    pub(super) fn choose<'a>(
+        waiting: &mut Waiting,
+        most: usize,
+        fits: impl Fn(usize) -> bool,
+        token: impl Fn(usize) -> Option<&'a Token>,
+    ) -> (Vec<usize>, Self) {
+        let (mut places, mut left, mut tokens) = (vec![], VecDeque::new(), Self::default());
+        while places.len() < most
+            && let Some(place) = waiting.places.pop_front()
+        {
+            let token = token(place);
+            if !fits(place) || token.is_some_and(|token| !tokens.takes(token)) {
+                left.push_back(place);
+                continue;
+            }
+            if let Some(token) = token {
+                tokens.add(token, place, 0);
+            }
+            places.push(place);
+        }
+        left.append(&mut waiting.places);
+        waiting.places = left;
+        (places, tokens)
     }
 
     /// The hour, unless there are no tokens.

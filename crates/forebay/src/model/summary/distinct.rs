@@ -16,7 +16,7 @@
 
 use std::cmp::Ordering;
 
-/// How many bits of a hash choose the register.
+/// The number of bits of a hash that choose the register.
 const INDEX_BITS: u32 = 14;
 
 /// The number of registers.
@@ -354,7 +354,7 @@ mod tests {
         (0..count).map(move |i| format!("{set}:user-{i}"))
     }
 
-    /// What `PFCOUNT` of Redis 7.0 answers for these elements.
+    /// The answer of `PFCOUNT` of Redis 7.0 for these elements.
     #[test]
     fn the_number_is_that_of_redis() {
         assert_eq!(Registers::default().count(), 0);

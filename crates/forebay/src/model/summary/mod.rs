@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 /// The kind of the summaries of a series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum SummaryKind {
-    /// How many different elements there were.
+    /// The number of different elements.
     Distinct,
     /// The last value, the smallest, the largest, and the average.
     Gauge,
@@ -57,7 +57,7 @@ impl SummaryKind {
     }
 }
 
-/// What was observed of a key at a time.
+/// An observation of a key at a time.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Observation {
     pub key: Arc<str>,
@@ -65,7 +65,7 @@ pub(crate) struct Observation {
     pub what: Observed,
 }
 
-/// What an observation has beside its key and time. It is of the kind of its series.
+/// The part of an observation beside its key and time. It is of the kind of its series.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Observed {
     /// An element of a set.
@@ -74,7 +74,7 @@ pub(crate) enum Observed {
     Value(f64),
 }
 
-/// What a bucket holds.
+/// The content of a bucket.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Summary {
     Distinct(Registers),

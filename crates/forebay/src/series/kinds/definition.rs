@@ -38,7 +38,7 @@ pub trait Kind: sealed::Sealed {
 mod sealed {
     use super::{Result, Series, SummaryKind};
 
-    /// What a kind is made of.
+    /// The parts of a kind.
     pub trait Sealed {
         /// The number of its [`SummaryKind`].
         const NUMBER: u64;

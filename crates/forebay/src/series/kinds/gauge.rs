@@ -32,7 +32,7 @@ use crate::{
 /// ```
 pub type GaugeHandle = KindHandle<Gauge>;
 
-/// What the values of a gauge come to. There is at least one.
+/// A summary of the values of a gauge. There is at least one.
 ///
 /// # Examples
 /// ```

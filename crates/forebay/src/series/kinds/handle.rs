@@ -75,7 +75,7 @@ impl<K: Kind> KindHandle<K> {
         self.series.keys(query).await
     }
 
-    /// How many points this process refused because no resolution keeps their time.
+    /// The number of points that this process refused because no resolution keeps their time.
     pub fn late(&self) -> u64 {
         self.series.late()
     }
@@ -85,7 +85,7 @@ impl<K: Kind> KindHandle<K> {
         self.series.key_count()
     }
 
-    /// How often a new key was refused because of the maximum of keys.
+    /// The number of times that a new key was refused because of the maximum of keys.
     pub fn refused_keys(&self) -> u64 {
         self.series.refused_keys()
     }

@@ -155,7 +155,7 @@ async fn a_new_key_beyond_the_bound_is_refused_before_its_event_charges() {
     for _ in 0..12 {
         let _ = event.hit("a", 1).await.expect("is a member");
     }
-    // What was denied is sent by then.
+    // The denied hits are sent by then.
     bay.close().await.expect("closes");
     let (other, _) = process(&prefix).await;
     let series = other.series(bounded(1)).expect("valid");

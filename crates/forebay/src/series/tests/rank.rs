@@ -35,7 +35,7 @@ async fn fill(series: &SeriesHandle, rounds: u64, is_even: bool) -> Added {
                 1 => mins(scattered(&mut seed) % 600),
                 _ => mins(scattered(&mut seed) % 3),
             };
-            // Which key has how much changes from round to round.
+            // The counts go to other keys in each round.
             let key = format!("k{:03}", (place * 13 + round * u64::from(!is_even)) % 700);
             points.push((key, n, now.minus(ago)));
         }

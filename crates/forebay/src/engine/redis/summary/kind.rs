@@ -1,4 +1,4 @@
-//! What differs between the kinds of summaries on a Redis host.
+//! The differences between the kinds of summaries on a Redis host.
 
 use redis::{Cmd, Value};
 
@@ -26,7 +26,7 @@ impl SummaryKind {
         }
     }
 
-    /// How many buckets share a key, one after the other.
+    /// The number of buckets that share a key, one after the other.
     pub(super) fn buckets_per_key(self) -> i64 {
         match self {
             Self::Distinct | Self::Percentiles => 1,
@@ -39,7 +39,7 @@ impl SummaryKind {
         bucket.div_euclid(self.buckets_per_key())
     }
 
-    /// What is merged into one key, as its script reads it: observations, each with its bucket.
+    /// The argument that is merged into one key, as its script reads it: observations, each with its bucket.
     pub(super) fn gains(self, observed: &[(i64, &Observation)]) -> Vec<u8> {
         match self {
             Self::Distinct => distinct::gains(observed),

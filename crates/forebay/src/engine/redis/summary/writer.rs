@@ -1,6 +1,6 @@
 //! Writes to the summaries of a series on a Redis host, each once.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -125,7 +125,7 @@ impl PartitionWriter {
 impl Channel for PartitionWriter {
     type Item = Item;
     type Batch = Batch;
-    /// Which tokens were there already, if any: nothing was merged then.
+    /// The tokens that were there already, if any: nothing was merged then.
     type Outcome = String;
     type Session = Session;
 
@@ -142,22 +142,8 @@ impl Channel for PartitionWriter {
 
     fn merge(&self, index: u16, items: &[(u16, Item)], waiting: &mut Waiting) -> Batch {
         let most = (MAX_BUCKETS_PER_CALL / self.grid.resolutions.len()).max(1);
-        let (mut places, mut left, mut tokens) = (vec![], VecDeque::new(), Tokens::default());
-        while places.len() < most
-            && let Some(place) = waiting.places.pop_front()
-        {
-            let token = items[place].1.token.as_deref();
-            if token.is_some_and(|token| !tokens.takes(token)) {
-                left.push_back(place);
-                continue;
-            }
-            if let Some(token) = token {
-                tokens.add(token, place, 0);
-            }
-            places.push(place);
-        }
-        left.append(&mut waiting.places);
-        waiting.places = left;
+        let (places, tokens) =
+            Tokens::choose(waiting, most, |_| true, |place| items[place].1.token.as_deref());
         let part = self.part(index);
         let observed = places.iter().map(|&place| (&items[place].1.point, items[place].1.now));
         let first = 2 + usize::from(tokens.hour().is_some());

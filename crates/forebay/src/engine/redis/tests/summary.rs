@@ -116,7 +116,7 @@ async fn keys_of_summaries_go_when_their_last_bucket_does() {
     }
 }
 
-/// How many buckets share a key.
+/// The number of buckets that share a key.
 fn kind_span(kind: SummaryKind) -> i64 {
     match kind {
         SummaryKind::Distinct | SummaryKind::Percentiles => 1,
