@@ -349,8 +349,8 @@ pub(crate) enum MemberStep<'a> {
     Doubt { key: &'a str },
     /// Members of which it can be told by now whether they have counts, and was not.
     Due { most: usize },
-    /// Members that were due and have no count.
-    Gone { keys: &'a [String] },
+    /// Members that were due: those that have no count, and those that do.
+    Looked { gone: &'a [String], kept: &'a [String] },
 }
 
 /// For how long a process knows of a member without another claim, at least; twice that at most.

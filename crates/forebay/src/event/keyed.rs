@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     applied::Applied,
-    engine::{request::lost, step::Point},
+    engine::request::lost,
     error::{Error, ErrorKind, Result, Retry, invalid},
     limit::Decisions,
     model::Row,
@@ -216,9 +216,8 @@ impl EventHandle {
         let count = async |(nth, ((series, date), known)): (usize, ((&SeriesHandle, &_), &mut Known))| {
             let date: &Option<(Timestamp, Timestamp)> = date;
             if let (Some((at, now)), (State::No, _)) = (*date, &*known) {
-                let key = hit.series_key(nth).as_str();
-                let point = Point { key: key.into(), at, n: hit.n.get() };
-                settle(known, item.count(nth, series.part(key), point, now).await);
+                let key = hit.series_key(nth);
+                settle(known, series.add_admitted_once((item, nth), key, hit.n, at, now).await);
             }
         };
         let write = async |(nth, ((template, row), known)): (usize, ((&Template, Row), &mut Known))| {

@@ -13,7 +13,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    error::ErrorKind,
+    error::{ErrorKind, Retry},
     key::{Count, Name},
     series::SeriesHandle,
     store::Store,
@@ -163,7 +163,8 @@ impl LimitedTally {
 async fn send(series: &SeriesHandle, points: &[LimitedPoint]) {
     let Err(error) = series.add_many(points.to_vec(), When::EngineClock).await else { return };
     let may_be_of_one = !error.is_outage() || error.kind() == ErrorKind::Overloaded;
-    if may_be_of_one && points.len() > 1 {
+    let is_uncounted = error.retry() != Retry::Unknown;
+    if may_be_of_one && is_uncounted && points.len() > 1 {
         // The series refuses one of the points, such as a new key beyond its bound, and with it all.
         let (some, others) = points.split_at(points.len() / 2);
         Box::pin(send(series, some)).await;

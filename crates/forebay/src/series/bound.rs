@@ -185,17 +185,20 @@ impl KeyBound {
         let engine = self.store.engine();
         let step = MemberStep::Due { most: MAX_KEYS_PER_STEP };
         let due = engine.series_members(&self.grid.name, step).await?.due;
-        let if_gone = async |key: String| {
+        let has_counts = async |key: String| {
             let part = SeriesPart::new(self.grid.clone(), self.grid.partition_of(&key));
             let now = engine.series_now(&part).await;
             let range = KeyRange { prefix: &key, after: None, most: 1 };
             let found = list_keys(&self.store, self.summaries, &part, &range, now).await?;
-            Ok::<_, Error>((found.first() != Some(&key)).then_some(key))
+            Ok::<_, Error>((found.first() == Some(&key), key))
         };
-        let gone = try_join_all(due.into_iter().map(if_gone)).await?;
-        let gone: Vec<String> = gone.into_iter().flatten().collect();
-        if !gone.is_empty() {
-            self.step(MemberStep::Gone { keys: &gone }).await?;
+        let looked = try_join_all(due.into_iter().map(has_counts)).await?;
+        let keys_that = |has_counts: bool| {
+            let of = looked.iter().filter(|(has, _)| *has == has_counts);
+            of.map(|(_, key)| key.clone()).collect::<Vec<_>>()
+        };
+        if !looked.is_empty() {
+            self.step(MemberStep::Looked { gone: &keys_that(false), kept: &keys_that(true) }).await?;
         }
         Ok(true)
     }

@@ -7,6 +7,7 @@ use std::sync::{
 
 use super::{bound::KeyBound, cover::MAX_AHEAD, definition::Series, labels::Labels};
 use crate::{
+    applied::one_for_all,
     engine::step::{Point, SeriesPart},
     error::{Error, Result, out_of_range},
     key::{Count, Key, Name},
@@ -122,6 +123,19 @@ impl SeriesHandle {
         self.store.engine().series_add(&self.stored_part(key), vec![point(key, n, at)], now).await
     }
 
+    /// As [`add_admitted`](Self::add_admitted), as the part `nth` of an item of a request that is carried out once.
+    pub(crate) async fn add_admitted_once(
+        &self,
+        (item, nth): (&RequestItem, usize),
+        key: Key<'_>,
+        n: Count,
+        at: Timestamp,
+        now: Timestamp,
+    ) -> Result<()> {
+        self.claim(&[(key.as_str(), at)]).await?;
+        item.count(nth, self.part(key.as_str()), point(key, n, at), now).await
+    }
+
     /// Counts `n` (1 to 2^31) for `key` at a time.
     ///
     /// By the store's clock, the time must be at most 5 minutes ahead, and within the retention of the coarsest resolution. A
@@ -152,7 +166,8 @@ impl SeriesHandle {
     /// replay.
     ///
     /// # Errors
-    /// As [`add_at`](Self::add_at). If the store fails half-way, some may be counted.
+    /// As [`add_at`](Self::add_at). Points that were counted before the store failed, or may have been, make it advise
+    /// [`Retry::Unknown`](crate::Retry::Unknown): a repetition could count them twice.
     ///
     /// # Examples
     /// ```
@@ -194,7 +209,7 @@ impl SeriesHandle {
             return engine.series_add(&part(index), points, now).await;
         }
         let add = async |(index, now, points)| engine.series_add(&part(index), points, now).await;
-        futures::future::join_all(batches.into_iter().map(add)).await.into_iter().collect()
+        one_for_all(futures::future::join_all(batches.into_iter().map(add)).await)
     }
 
     /// Counts a point as an item of a request that is [carried out once](crate::Forebay::once): by one of its attempts. `at` is
@@ -212,14 +227,13 @@ impl SeriesHandle {
     ) -> Result<()> {
         let (key, n) = (self.written_key(key.as_ref())?, self.count(n)?);
         let part = self.part(key.as_str());
-        if item.is_applied(&Place::Series(part.clone())).await? {
+        if item.is_applied(&Place::Series(part)).await? {
             return Ok(());
         }
         let now = self.now(key, When::EngineClock).await;
         let at = at.unwrap_or(now);
         self.check_time(n, at, now)?;
-        self.claim(&[(key.as_str(), at)]).await?;
-        item.count(0, part, point(key, n, at), now).await
+        self.add_admitted_once((item, 0), key, n, at, now).await
     }
 
     /// Checks whether the series accepts `n` for `key` at `at` (`None`: now), before a limit is charged for it. A late point is

@@ -4,31 +4,18 @@ use std::time::Duration;
 
 use super::{Redis, chunk, script::Script, series_writer::Item};
 use crate::{
+    applied::one_for_all,
     engine::{
         request::Token,
         step::{Point, SeriesPart},
     },
-    error::{Result, Retry},
+    error::Result,
     model::resolution::Resolution,
     time::{Timestamp, mins},
 };
 
 /// Keys in one command that deletes. Only steps far below their retention have more.
 const MAX_KEYS_PER_DELETE: usize = 1_000;
-
-/// The outcome of points whose buckets were written one by one. Where some were applied, or may have been, a repetition counts
-/// twice.
-pub(super) fn one_for_all(outcomes: Vec<Result<()>>) -> Result<()> {
-    let may_be_applied = |outcome: &Result<()>| match outcome {
-        Ok(()) => true,
-        Err(error) => error.retry() == Retry::Unknown,
-    };
-    let some = outcomes.iter().any(may_be_applied);
-    match outcomes.into_iter().collect() {
-        Err::<(), _>(error) if some => Err(error.with_retry(Retry::Unknown)),
-        outcome => outcome,
-    }
-}
 
 /// A time that is further from the server's is that of a replay.
 const MAX_APART: Duration = mins(1);
@@ -122,23 +109,5 @@ impl Redis {
             self.run_on_open_buckets(part, forget).await?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::{Error, ErrorKind};
-
-    /// Of the buckets of one point some may be applied: a repetition elsewhere would count those twice.
-    #[test]
-    fn a_point_is_unknown_unless_all_of_its_buckets_are_certain() {
-        let unsent = || Err(Error::new(ErrorKind::Unavailable, "no connection"));
-        let doubtful = || Err(Error::new(ErrorKind::Ambiguous, "the answer was lost"));
-        let retry = |outcomes: Vec<Result<()>>| one_for_all(outcomes).map_err(|error| error.retry());
-        assert_eq!(retry(vec![Ok(()), Ok(())]), Ok(()));
-        assert_eq!(retry(vec![unsent(), unsent()]), Err(Retry::Later));
-        assert_eq!(retry(vec![unsent(), Ok(())]), Err(Retry::Unknown));
-        assert_eq!(retry(vec![unsent(), doubtful()]), Err(Retry::Unknown));
     }
 }

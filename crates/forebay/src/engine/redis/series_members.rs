@@ -31,7 +31,9 @@ impl Redis {
             MemberStep::Check { key, most } => _ = arguments.arg("check").arg(doubt).arg(most).arg(key),
             MemberStep::Doubt { key } => _ = arguments.arg("doubt").arg(doubt).arg(0).arg(key),
             MemberStep::Due { most } => _ = arguments.arg("due").arg(most).arg(0),
-            MemberStep::Gone { keys } => _ = arguments.arg("gone").arg(doubt).arg(0).arg(keys),
+            MemberStep::Looked { gone, kept } => {
+                arguments.arg("looked").arg(gone.len()).arg(0).arg(gone).arg(kept);
+            }
         }
         let reply = self.host.run_one(call).await?;
         let read = || unexpected(self.host.name(), "a count of the keys of a series");

@@ -11,9 +11,9 @@ use super::{
     reply::{strings, text, unexpected},
     rows,
     script::Script,
-    series::one_for_all,
 };
 use crate::{
+    applied::one_for_all,
     engine::{
         cluster::Group,
         step::{HandedPoints, Place, Point, SeriesPart},

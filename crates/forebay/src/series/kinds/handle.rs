@@ -4,6 +4,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use super::definition::{Kind, checked, kind_of};
 use crate::{
+    applied::one_for_all,
     engine::step::{SeriesPart, SummaryPart},
     error::{Result, invalid},
     key::{Count, Key, Name},
@@ -143,7 +144,7 @@ impl<K: Kind> KindHandle<K> {
         if batches.len() == 1 {
             return add(batches.swap_remove(0)).await;
         }
-        futures::future::join_all(batches.into_iter().map(add)).await.into_iter().collect()
+        one_for_all(futures::future::join_all(batches.into_iter().map(add)).await)
     }
 
     /// Adds what was observed as an item of a request that is carried out once: by one of its attempts.

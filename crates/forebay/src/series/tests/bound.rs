@@ -133,11 +133,52 @@ async fn members_that_never_got_a_count_are_given_up_unless_somebody_claims_them
         .series_members(series.name(), MemberStep::Claim { keys: &[("alive", until)], most: 2 })
         .await
         .expect("claims");
-    engine.series_members(series.name(), MemberStep::Gone { keys: &due }).await.expect("gives up");
+    engine
+        .series_members(series.name(), MemberStep::Looked { gone: &due, kept: &[] })
+        .await
+        .expect("gives up");
     hand.advance(secs(2));
     series.add("new", 1).await.expect("one is given up");
     hand.advance(secs(2));
     assert_eq!(series.add("other", 1).await.expect_err("the other is not").kind(), ErrorKind::Overloaded);
+}
+
+/// All keys were new once, so there are more to look at than one look takes.
+#[tokio::test]
+async fn a_key_that_is_gone_is_found_behind_many_that_are_not() {
+    let prefix = unique_prefix();
+    let (bay, hand) = process(&prefix).await;
+    let series = bay.series(bounded(1_200)).expect("valid");
+    let now = series.store_time("").await;
+    let points = (0..1_200).map(|number| (format!("k{number:04}"), 1, now));
+    series.add_many(points, crate::When::EngineClock).await.expect("fit");
+    series.delete("k1199").await.expect("deletes");
+    let_doubts_be_due(&prefix);
+    let mut looks = 0;
+    while series.add("new", 1).await.is_err() {
+        looks += 1;
+        assert!(looks < 5, "three looks see all of them");
+        hand.advance(secs(2));
+    }
+}
+
+/// A hit under a key is counted by another way, with the same bound.
+#[tokio::test]
+async fn a_hit_with_an_idempotency_key_is_bound_too() {
+    let prefix = unique_prefix();
+    let (bay, _) = process(&prefix).await;
+    let series = bay.series(bounded(10)).expect("valid");
+    let event = bay.event(Event::new("hit").series(&series)).expect("valid");
+    let mut accepted = 0;
+    for number in 0..20 {
+        match event.hit_keyed(&format!("request {number}"), format!("k{number}"), 1, None).await {
+            Ok(hit) => accepted += u32::from(hit.is_accepted()),
+            Err(refused) => {
+                assert!(refused.error.kind() == ErrorKind::Overloaded && refused.is_nothing(), "{refused:?}");
+            }
+        }
+    }
+    assert_eq!((accepted, keys(&series).await.len()), (10, 10));
 }
 
 /// A limit must not be charged for a hit that the series cannot count.

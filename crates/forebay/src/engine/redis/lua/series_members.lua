@@ -4,8 +4,9 @@
 -- KEYS[2]  the doubtful members, a sorted set: those of which it is not certain that they have a count, by the time from which on that
 --          can be looked at. They are new, or were deleted.
 -- ARGV[1]  'claim': new keys become members, if all of them fit; 'check': only whether they fit; 'doubt': keys may have no count any
---          more; 'due': members to look at; 'gone': keys that have no count.
--- ARGV[2]  the time in µs until which the programs that know of a member may add to it; of 'due', the number of members.
+--          more; 'due': members to look at; 'looked': keys that were due, first those that have no count.
+-- ARGV[2]  the time in µs until which the programs that know of a member may add to it; of 'due', the number of members; of 'looked',
+--          the number of keys that have no count.
 -- ARGV[3]  for 'claim' and 'check', how many members there may be; else 0. Then the keys; for 'claim', after each the time in µs
 --          until which its count is kept.
 -- Example  EVALSHA <sha> 2 forebay:members:{hits} forebay:members:{hits}:doubtful claim 180000000 1000 user:42 1790000000000000
@@ -27,13 +28,13 @@ local function live()
 end
 
 if act == 'due' then return call('ZRANGEBYSCORE', doubtful, '-inf', time(now), 'LIMIT', 0, ARGV[2]) end
-if act == 'gone' then
+if act == 'looked' then
   for i = 4, #ARGV do
     local due = call('ZSCORE', doubtful, ARGV[i])
-    -- Else somebody has claimed it since it was looked at.
+    -- Else somebody has claimed it, or deleted it, since it was looked at.
     if due and tonumber(due) <= now then
       write('ZREM', doubtful, ARGV[i])
-      write('ZREM', members, ARGV[i])
+      if i < 4 + tonumber(ARGV[2]) then write('ZREM', members, ARGV[i]) end
     end
   end
   return -1

@@ -9,8 +9,9 @@ mod percentiles;
 mod read;
 mod writer;
 
-use super::{Redis, chunk, script::Script, series::one_for_all};
+use super::{Redis, chunk, script::Script};
 use crate::{
+    applied::one_for_all,
     engine::{request::Token, step::SummaryPart},
     error::Result,
     model::{resolution::Resolution, summary::Observation},
