@@ -47,7 +47,7 @@ pub(super) fn draw(graph: &Graph, options: &Options) -> String {
     frame.time_axis(&span, &options.zone);
     let plot = Plot { columns: &columns, scale: &scale, span: &span };
     for (place, row) in graph.rows.iter().enumerate() {
-        let colour = graph.rows[..place].iter().filter(|other| other.role == row.role).count();
+        let colour = place_in_role(&graph.rows, place);
         let mut group = row_group(row, place);
         if row.role == Role::Main {
             match options.kind {
@@ -59,7 +59,8 @@ pub(super) fn draw(graph: &Graph, options: &Options) -> String {
     }
     for (place, (row, line)) in over.iter().zip(&lines).enumerate() {
         let mut group = Group::new().set("class", "over").set("data-role", row.role.as_str());
-        let stroke = Stroke { row: (options.kind == Kind::Line).then_some(place), role: row.role };
+        let colour = place_in_role(&over, place);
+        let stroke = Stroke { row: (options.kind == Kind::Line).then_some(colour), role: row.role };
         plot.line(&frame, &mut group, &line.values[0], &stroke);
         frame.add(group);
     }
@@ -69,6 +70,11 @@ pub(super) fn draw(graph: &Graph, options: &Options) -> String {
     }
     frame.add(plot.data(&frame, graph, options));
     frame.finish()
+}
+
+/// The place of a row among those of its role: the rows of one name have one colour.
+fn place_in_role(rows: &[Row], place: usize) -> usize {
+    rows[..place].iter().filter(|other| other.role == rows[place].role).count()
 }
 
 /// A chart of no point at all.
@@ -150,7 +156,7 @@ impl Plot<'_> {
     fn bars(&self, frame: &Frame, group: &mut Group, graph: &Graph, place: usize, kind: Kind) {
         let mains: Vec<usize> =
             (0..graph.rows.len()).filter(|&row| graph.rows[row].role == Role::Main).collect();
-        let colour = mains.iter().position(|&row| row == place).unwrap_or(0);
+        let colour = place_in_role(&graph.rows, place);
         group.assign("class", format!("row c{colour}"));
         group.assign("fill", frame.palette.rows[colour]);
         for column in 0..self.columns.len() {

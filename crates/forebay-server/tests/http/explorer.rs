@@ -287,6 +287,32 @@ async fn names_of_all_kinds_are_text_and_the_page_fits_on_a_phone() {
     page.close().await;
 }
 
+/// The place of a refused chart is hidden, and so has another width than the chart that was asked for.
+#[tokio::test]
+async fn a_refused_chart_is_not_asked_for_again_at_once() {
+    if without("chromium") {
+        return;
+    }
+    let server = server();
+    let page = Page::explore(&server, &format!("key=shop&{DAY}")).await;
+    page.until(DRAWN).await;
+    // Slow answers: the place is laid out before each of them.
+    let count = "window.asked = 0; window.began = performance.now(); const ask = window.fetch;
+        window.fetch = async (...call) => {
+            if (String(call[0]).includes('chart.svg')) asked += 1;
+            await new Promise((done) => setTimeout(done, 50));
+            return ask(...call);
+        };";
+    page.value(&format!("(() => {{ {count} }})()")).await;
+    // More points than an answer has.
+    let state = "key=shop&from=1996-01-05T00%3A00%3A00Z&to=2026-01-06T00%3A00%3A00Z&step=15m";
+    page.browser.goto(&address(&server, state)).await.expect("a page");
+    page.until("document.getElementById('explorer-drawn').hidden").await;
+    page.until("performance.now() > began + 1500").await;
+    assert_eq!(page.value("asked").await, json!(1));
+    page.close().await;
+}
+
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |all, byte| format!("{all}%{byte:02X}"))
 }

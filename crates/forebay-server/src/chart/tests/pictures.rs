@@ -46,6 +46,28 @@ fn heights_are_the_values_and_the_data_is_exact() {
     }
 }
 
+/// As many rows as a chart has keys, each with the period before and a moving average.
+#[test]
+fn the_lines_of_a_key_have_one_colour_however_many_keys_there_are() {
+    let mut rows = vec![];
+    for (role, factor) in [(Role::Main, 3), (Role::Previous, 2), (Role::Moving, 1)] {
+        let row = |place: u64| Row { role, ..Row::counts(format!("k{place}"), [place * factor, 9]) };
+        rows.extend((0..10).map(row));
+    }
+    read(&svg(rows, Kind::Line), |picture| {
+        let strokes = |class: &str, role: &str| -> Vec<String> {
+            let groups = picture.all(class).into_iter();
+            let groups = groups.filter(|group| group.attribute("data-role") == Some(role));
+            let lines = groups.filter_map(|group| group.first_element_child());
+            lines.map(|line| line.attribute("stroke").expect("a colour").to_owned()).collect()
+        };
+        let main = strokes("row", "main");
+        assert_eq!(main.len(), 10);
+        assert_eq!(strokes("over", "previous"), main);
+        assert_eq!(strokes("over", "moving"), main);
+    });
+}
+
 #[test]
 fn stacked_bars_stand_on_each_other_and_a_missing_value_is_no_hole() {
     let gap = Row { values: vec![Some(Number::Whole(5)), None], ..Row::counts("b", []) };

@@ -55,8 +55,8 @@ export function start(onRefusal) {
   });
   dark.addEventListener("change", load);
   new ResizeObserver(() => {
-    // A phone that is turned, not a scroll bar that comes and goes.
-    if (Math.abs(place.clientWidth - width) > 24) load();
+    // A phone that is turned, not a scroll bar that comes and goes, nor a chart that is hidden because it was refused.
+    if (place.clientWidth && Math.abs(place.clientWidth - width) > 24) load();
   }).observe(place);
   setInterval(() => {
     if (!document.hidden && !state.from && !shown.isSelecting()) load();

@@ -10,7 +10,7 @@
 //! # Source
 //! Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB 2019.
 
-use std::{collections::BTreeMap, iter};
+use std::{collections::BTreeMap, iter, ops::RangeInclusive};
 
 /// The relative error of the middle of a bin: below 1 % also where logarithms are rounded.
 const ERROR: f64 = 0.0099;
@@ -23,6 +23,9 @@ pub(crate) const POSITIVE: i32 = 1_536;
 
 /// Bins of negative values: four powers of ten. With these and zero there are 2 048.
 pub(crate) const NEGATIVE: i32 = 511;
+
+/// The bins of all doubles, and some more.
+const BINS: RangeInclusive<i32> = -40_000..=40_000;
 
 /// A distribution of values.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -54,6 +57,11 @@ impl<const MOST: i32> Bins<MOST> {
                 *count = count.saturating_add(n);
             }
         }
+    }
+
+    /// Adds to a bin that was stored. `None`: no double is in it.
+    pub(crate) fn add_stored(&mut self, bin: i32, n: u64) -> Option<()> {
+        BINS.contains(&bin).then(|| self.add(bin, n))
     }
 
     /// The bins in order.
@@ -144,8 +152,8 @@ impl Sketch {
         let (max, mut rest) = rest.split_first_chunk::<8>()?;
         let (min, max) = (f64::from_le_bytes(*min), f64::from_le_bytes(*max));
         let mut sketch = Self { zero: take(&mut rest)?, ..Self::default() };
-        unpack_bins(&mut rest, |bin, n| sketch.positive.add(bin, n))?;
-        unpack_bins(&mut rest, |bin, n| sketch.negative.add(bin, n))?;
+        unpack_bins(&mut rest, &mut sketch.positive)?;
+        unpack_bins(&mut rest, &mut sketch.negative)?;
         if !(rest.is_empty() && min <= max && min.is_finite() && max.is_finite()) {
             return None;
         }
@@ -176,15 +184,11 @@ fn pack_bins(bytes: &mut Vec<u8>, bins: impl Iterator<Item = (i32, u64)>) {
     }
 }
 
-fn unpack_bins(bytes: &mut &[u8], mut add: impl FnMut(i32, u64)) -> Option<()> {
+fn unpack_bins<const MOST: i32>(bytes: &mut &[u8], bins: &mut Bins<MOST>) -> Option<()> {
     for _ in 0..take(bytes)? {
         let folded = u32::try_from(take(bytes)?).ok()?;
         let bin = (folded >> 1).cast_signed() ^ -(folded & 1).cast_signed();
-        // The bins of all doubles.
-        if !(-40_000..=40_000).contains(&bin) {
-            return None;
-        }
-        add(bin, take(bytes)?);
+        bins.add_stored(bin, take(bytes)?)?;
     }
     Some(())
 }
@@ -202,7 +206,9 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     for shift in (0..64).step_by(7) {
         let (&byte, rest) = bytes.split_first()?;
         *bytes = rest;
-        n |= u64::from(byte & 0x7f).checked_shl(shift)?;
+        let low = u64::from(byte & 0x7f);
+        // The tenth byte has room for one bit.
+        n |= Some(low << shift).filter(|shifted| shifted >> shift == low)?;
         if byte < 0x80 {
             return Some(n);
         }
@@ -283,6 +289,18 @@ mod tests {
         assert_eq!(high - low + 1, POSITIVE, "the lowest bin has all below");
     }
 
+    #[test]
+    fn a_number_beyond_64_bits_and_a_bin_of_no_double_are_refused() {
+        let most = [0xff; 9].into_iter();
+        assert_eq!(take(&mut &most.clone().chain([0x01]).collect::<Vec<_>>()[..]), Some(u64::MAX));
+        for last in [0x02, 0x03, 0x7f] {
+            assert_eq!(take(&mut &most.clone().chain([last]).collect::<Vec<_>>()[..]), None);
+        }
+        let mut bins = Bins::<POSITIVE>::default();
+        assert_eq!([40_001, i32::MIN, i32::MAX].map(|bin| bins.add_stored(bin, 1)), [None; 3]);
+        assert_eq!((bins.add_stored(-40_000, 1), bins.count()), (Some(()), 1));
+    }
+
     fn values() -> impl Strategy<Value = Vec<f64>> {
         let near = prop_oneof![4 => 1e-3f64..1e5, 1 => Just(0.0), 1 => -1e3f64..-1.0];
         let far =
@@ -309,6 +327,13 @@ mod tests {
             prop_assert_eq!(&merged, &of(&values));
             prop_assert_eq!(&of(&backwards), &of(&values));
             prop_assert_eq!(Sketch::unpack(&merged.pack()), Some(merged));
+        }
+
+        #[test]
+        fn a_number_has_one_form_that_is_read(n in any::<u64>()) {
+            let mut bytes = vec![];
+            put(&mut bytes, n);
+            prop_assert_eq!(take(&mut &bytes[..]), Some(n));
         }
 
         #[test]

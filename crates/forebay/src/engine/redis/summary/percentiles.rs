@@ -51,8 +51,8 @@ pub(super) fn summaries(bucket: i64, answer: Value) -> Option<Summaries> {
             b"max" => max = Some(bound()?),
             b"z" => sketch.zero = count()?,
             b"ph" | b"pl" | b"nh" | b"nl" => {}
-            [b'p', rest @ ..] => sketch.positive.add(bin(rest)?, count()?),
-            [b'n', rest @ ..] => sketch.negative.add(bin(rest)?, count()?),
+            [b'p', rest @ ..] => sketch.positive.add_stored(bin(rest)?, count()?)?,
+            [b'n', rest @ ..] => sketch.negative.add_stored(bin(rest)?, count()?)?,
             _ => return None,
         }
     }
