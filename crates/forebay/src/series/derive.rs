@@ -2,11 +2,15 @@
 //!
 //! Numbers in, numbers out: no clock, no engine.
 
+use std::ops;
+
 use super::{
+    cover::Run,
     plan::Plan,
     query::{Fill, Function, Query},
     query_plan::QueryPlan,
     range::{Columns, Filled, Range},
+    step::Step,
 };
 use crate::{
     model::resolution::Resolution,
@@ -17,10 +21,25 @@ impl Plan {
     /// Adds the buckets up to the points. `counts` has those of each run of the cover.
     fn values(&self, resolutions: &[Resolution], counts: &[Vec<u64>]) -> Vec<u64> {
         let mut values = vec![0u64; self.starts.len()];
-        for (point, _, n) in self.cells(resolutions, counts) {
-            values[point] = values[point].saturating_add(n);
+        for (run, counts) in self.cover.runs.iter().zip(counts) {
+            let points = self.points_of(run, resolutions, counts.len());
+            if let Some(points) = points.and_then(|points| values.get_mut(points)) {
+                points.iter_mut().zip(counts).for_each(|(value, n)| *value = value.saturating_add(*n));
+                continue;
+            }
+            for (point, _, n) in self.cells_of(run, resolutions, counts) {
+                values[point] = values[point].saturating_add(n);
+            }
         }
         values
+    }
+
+    /// The points of the buckets of a run, if each bucket is one.
+    fn points_of(&self, run: &Run, resolutions: &[Resolution], buckets: usize) -> Option<ops::Range<usize>> {
+        let step = resolutions[run.resolution].step;
+        let before = run.buckets.start * micros(step) - self.starts.first()?.as_micros();
+        let first = usize::try_from(before / micros(step)).ok()?;
+        (self.step == Step::Fixed(step) && before % micros(step) == 0).then(|| first..first + buckets)
     }
 
     /// Each bucket: its point, its start in microseconds, and its count. What begins before the first point belongs to that one.
@@ -29,16 +48,26 @@ impl Plan {
         resolutions: &'a [Resolution],
         counts: &'a [Vec<u64>],
     ) -> impl Iterator<Item = (usize, i64, u64)> + 'a {
-        let mut point = 0;
-        let buckets = self.cover.runs.iter().zip(counts).flat_map(|(run, counts)| {
-            let step = micros(resolutions[run.resolution].step);
-            run.buckets.clone().zip(counts).map(move |(bucket, n)| (bucket * step, *n))
-        });
-        buckets.map(move |(start, n)| {
+        let runs = self.cover.runs.iter().zip(counts);
+        runs.flat_map(|(run, counts)| self.cells_of(run, resolutions, counts))
+    }
+
+    /// As [`cells`](Self::cells), of one run.
+    fn cells_of<'a>(
+        &'a self,
+        run: &Run,
+        resolutions: &[Resolution],
+        counts: &'a [u64],
+    ) -> impl Iterator<Item = (usize, i64, u64)> + use<'a> {
+        let step = micros(resolutions[run.resolution].step);
+        let first = run.buckets.start * step;
+        let mut point = self.starts.partition_point(|start| start.as_micros() <= first).saturating_sub(1);
+        run.buckets.clone().zip(counts).map(move |(bucket, n)| {
+            let start = bucket * step;
             while self.starts.get(point + 1).is_some_and(|next| next.as_micros() <= start) {
                 point += 1;
             }
-            (point, start, n)
+            (point, start, *n)
         })
     }
 
@@ -77,6 +106,9 @@ fn columns(
     values: &[u64],
     query: &Query,
 ) -> Columns {
+    if query.functions.is_empty() && query.fill == Fill::Zero {
+        return Columns::default();
+    }
     let counted: Vec<_> = (0..values.len()).map(|point| plan.main.counted(point, plan.now)).collect();
     let known: Vec<Option<u64>> =
         values.iter().zip(&counted).map(|(value, counted)| counted.map(|_| *value)).collect();
