@@ -67,7 +67,7 @@ pub(crate) struct HeldBody {
 }
 
 /// The state of a lock.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = LockState)]
 pub(crate) struct StateBody {
     /// The id of the acquisition that holds it, not its token; null if the lock is free.
@@ -83,7 +83,7 @@ pub(crate) struct StateBody {
 }
 
 /// The answer to a forced release.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct Forced {
     /// False: the lock was free.
     pub(crate) released: bool,

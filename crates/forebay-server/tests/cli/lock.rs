@@ -224,3 +224,94 @@ fn what_cannot_be_done_is_told_apart_from_a_lock_that_is_held() {
     refused(&["--store", &place.flags[1], "--ttl", "10ms"], "100ms to 24h");
     refused(&["--ttl", "10"], "--ttl");
 }
+
+#[test]
+fn a_run_that_is_not_needed_is_skipped() {
+    for place in Place::both() {
+        let name = unique_prefix();
+        let (_holder, _) = place.holder(&name, &[]);
+        let (code, out, log) = place.run(&name, &["--skip-if-held", "--wait", "200ms"], "touch ran");
+        assert_eq!((code, &*out), (0, ""));
+        assert!(log.contains("held by") && !place.path().join("ran").exists(), "{log}");
+    }
+}
+
+#[test]
+fn a_command_runs_for_its_longest_time_and_no_longer() {
+    for place in Place::both() {
+        let name = unique_prefix();
+        let clock = forebay::Clock::system();
+        let began = clock.monotonic();
+        let script = "trap 'echo told; exit 9' TERM; while kill -0 $PPID; do sleep 0.05; done";
+        let (code, out, log) = place.run(&name, &["--max-hold", "400ms", "--ttl", "1h"], script);
+        let took = clock.monotonic().saturating_sub(began);
+        assert_eq!((code, &*out), (2, "told\n"), "{log}");
+        assert!(log.contains("held for 400ms (--max-hold); ending COMMAND"), "{log}");
+        assert!(took >= Duration::from_millis(400), "{took:?}");
+        // Deaf to SIGTERM: killed before the lease ends.
+        let deaf = "trap '' TERM; while kill -0 $PPID; do sleep 0.05; done";
+        assert_eq!(place.run(&name, &["--max-hold", "200ms", "--ttl", "1s"], deaf).0, 2);
+        assert_eq!(place.run(&name, &["--max-hold", "1h"], "exit 7").0, 7, "the lock is free again");
+    }
+}
+
+#[test]
+fn a_command_may_be_killed_at_once_or_run_on_without_its_lock() {
+    let (redis, name) = (Redis::shared(), unique_prefix());
+    let place = Place::redis(redis);
+    let take_away = |process: &Process| {
+        assert_eq!(process.line(), "ready");
+        redis.command(["DEL", &format!("forebay:lock:{{{name}}}")]);
+    };
+    let script = "trap 'echo told' TERM; echo ready; while kill -0 $PPID; do sleep 0.05; done";
+    let process = place.start(&name, &["--ttl", "1s", "--on-lost", "kill"], script);
+    take_away(&process);
+    let (code, log) = process.end();
+    assert!(code == 2 && log.contains("it was taken away; ending COMMAND"), "{code} {log}");
+
+    let script = "echo ready; until [ -e go ]; do sleep 0.02; done; exit 7";
+    let process = place.start(&name, &["--ttl", "1s", "--on-lost", "ignore"], script);
+    take_away(&process);
+    let other = place.run(&name, &["--wait", "10s"], "exit 0");
+    assert_eq!(other.0, 0, "the lock belongs to the next one: {}", other.2);
+    // It has noticed by then: it renews every third of a second.
+    forebay_testkit::wait_until("two renewals", {
+        let clock = forebay::Clock::system();
+        let began = clock.monotonic();
+        move || clock.monotonic().saturating_sub(began) > Duration::from_millis(900)
+    });
+    std::fs::write(place.path().join("go"), "").expect("a file");
+    let (code, log) = process.end();
+    assert_eq!(code, 7, "its own status: {log}");
+    assert!(log.contains("it was taken away; COMMAND goes on"), "{log}");
+}
+
+#[test]
+fn a_lock_is_shown_and_taken_away_by_hand() {
+    for place in Place::both() {
+        let name = unique_prefix();
+        let ask = |flags: &[&str]| {
+            let words = [&["lock", &*name, &place.flags[0], &place.flags[1]], flags].concat();
+            let output = run(place.path(), &words);
+            let text = |bytes| String::from_utf8(bytes).expect("text");
+            (output.status.code(), text(output.stdout), text(output.stderr))
+        };
+        let free = format!("lock {name:?}: free, nobody waits\n");
+        assert_eq!(ask(&["--show"]), (Some(0), free, String::new()));
+        assert_eq!(ask(&["--force-release"]).1, format!("lock {name:?}: nobody held it\n"));
+        let (holder, pid) = place.holder(&name, &["--ttl", "1s"]);
+        let (_, out, _) = ask(&["--show"]);
+        assert!(out.contains("held by ") && out.contains(" s left, fence "), "{out}");
+        let told: Value = serde_json::from_str(&ask(&["--show", "--json"]).1).expect("JSON");
+        assert!(told["holder"].is_string() && told["fence"].is_u64() && told["waiters"] == 0, "{told}");
+        assert_eq!(ask(&["--force-release", "--json"]).1.trim(), r#"{"released":true}"#);
+        wait_until("its command to end", || !runs(pid));
+        assert_eq!(holder.end().0, 2);
+        for wrong in
+            [&["--show", "--force-release"][..], &["--show", "--", "true"], &["--show", "--ttl", "1s"]]
+        {
+            let (code, _, log) = ask(wrong);
+            assert!(code == Some(2) && log.contains("cannot be used with"), "{wrong:?}: {log}");
+        }
+    }
+}

@@ -15,10 +15,11 @@ use super::{
         runtime::{DENIED, FAILED, block_on},
         terminal::{complain, say_json},
     },
-    args::Args,
+    args::{Args, OnLost},
     boot::{self, Deadline},
     held::Held,
-    run::Run,
+    operate,
+    run::{Run, Why},
     server,
     signals::{Signals, exit_status},
 };
@@ -35,6 +36,9 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn lock(args: &Args) -> Result<ExitCode> {
+    if args.operation.show || args.operation.force_release {
+        return operate::run(args).await;
+    }
     let mut signals = Signals::listen()?;
     let place = Box::pin(Place::open(&args.place)).await?;
     let since = Deadline::new(boot::now(), Clock::system().monotonic());
@@ -46,7 +50,7 @@ async fn lock(args: &Args) -> Result<ExitCode> {
         Ok(Ok(Ok(held))) => hold(args, held, since, &mut signals).await,
         Ok(Ok(Err(other))) => {
             tell(args, &other);
-            Ok(ExitCode::from(DENIED))
+            Ok(if args.skip_if_held { ExitCode::SUCCESS } else { ExitCode::from(DENIED) })
         }
         Ok(Err(error)) => Err(error),
         Err(signal) => Ok(ExitCode::from(exit_status(signal))),
@@ -66,14 +70,19 @@ async fn hold(args: &Args, held: Held, since: Deadline, signals: &mut Signals) -
             return Ok(ExitCode::from(code));
         }
     };
-    let lost = run.wait(&held, signals).await;
-    if let Some(why) = &lost {
+    let why = run.wait(&held, signals).await;
+    if let Some(why) = &why {
+        let why = match (why, args.max_hold) {
+            (Why::TooLong, Some(span)) => format!("held for {span} (--max-hold)"),
+            (Why::TooLong, None) => "held for too long".to_owned(),
+            (Why::Lost(why), _) => why.clone(),
+        };
         complain(&format!("error: lock {name}: {why}; ending COMMAND"));
-        run.end(held.remaining()).await;
+        run.end(&held).await;
     }
     let code = run.finish().await.context("waiting for COMMAND")?;
-    let released = release(&name, held).await;
-    let failed = lost.is_some() || (!released && code == 0);
+    let released = release(&name, held).await || args.on_lost == OnLost::Ignore;
+    let failed = why.is_some() || (!released && code == 0);
     Ok(ExitCode::from(if failed { FAILED } else { code }))
 }
 

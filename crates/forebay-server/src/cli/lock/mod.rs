@@ -7,6 +7,7 @@ mod command;
 pub(super) mod gate;
 pub(super) mod guard;
 mod held;
+mod operate;
 mod run;
 mod server;
 mod signals;

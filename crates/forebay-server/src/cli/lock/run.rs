@@ -1,6 +1,6 @@
 //! A command under a lock, with its watchdog.
 
-use std::{io, time::Duration};
+use std::{future::pending, io, time::Duration};
 
 use anyhow::{Context, Error, Result, anyhow};
 use forebay::{
@@ -9,8 +9,8 @@ use forebay::{
 };
 
 use super::{
-    super::runtime::FAILED,
-    args::Args,
+    super::{runtime::FAILED, terminal::complain},
+    args::{Args, OnLost},
     boot::{self, Deadline},
     child::Child,
     guard::Order,
@@ -18,7 +18,7 @@ use super::{
     signals::Signals,
     watchdog::{Message, Watchdog},
 };
-use crate::text::{chain, shown};
+use crate::text::{chain, quoted, shown};
 
 /// How long a command may take to end after the lock is certainly lost.
 const END_TIMEOUT: Duration = secs(2);
@@ -26,12 +26,27 @@ const END_TIMEOUT: Duration = secs(2);
 /// Why the watchdog ends a command.
 const LATE: &str = "it was not renewed in time";
 
+/// Why a command must be ended.
+#[derive(Debug)]
+pub(super) enum Why {
+    /// The lock is lost, or soon will be.
+    Lost(String),
+    /// It has run for as long as it may.
+    TooLong,
+}
+
 /// A command that runs, and the watchdog that ends it if this process does not.
 #[derive(Debug)]
 pub(super) struct Run {
     child: Child,
-    watchdog: Watchdog,
+    /// None for a command that may outlive its lock.
+    watchdog: Option<Watchdog>,
     lease: Lease,
+    /// When the command has run for as long as it may.
+    end: Option<Duration>,
+    on_lost: OnLost,
+    /// The name of the lock, for people.
+    name: String,
     clock: Clock,
 }
 
@@ -81,11 +96,24 @@ impl Run {
         let lost = Order::Until { ask: Duration::ZERO, kill: Duration::ZERO };
         let mut lease = Lease { deadline: since, ttl: args.ttl.0, watchdog: lost };
         let orders = lease.orders(&child, held, &clock);
-        match Watchdog::start(held.remaining(), &orders).await {
+        let watchdog = match args.on_lost {
+            OnLost::Ignore => Ok(None),
+            OnLost::Term | OnLost::Kill => Watchdog::start(held.remaining(), &orders).await.map(Some),
+        };
+        match watchdog {
             Ok(watchdog) => {
+                let end = args.max_hold.map(|span| clock.monotonic().saturating_add(span.0));
                 child.resume();
                 forebay::failpoint!("command_resumed");
-                Ok(Self { child, watchdog, lease, clock })
+                Ok(Self {
+                    child,
+                    watchdog,
+                    lease,
+                    end,
+                    on_lost: args.on_lost,
+                    name: quoted(&args.name),
+                    clock,
+                })
             }
             Err(error) => {
                 child.end(Duration::ZERO).await;
@@ -95,68 +123,108 @@ impl Run {
     }
 
     /// Waits until the command has ended, or must be ended; then returns why.
-    pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<String> {
+    pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<Why> {
         // How long before its end this process ends the command. Renewals come every third of the ttl: with a quarter left,
         // two of them have failed.
         let margin = (self.lease.ttl / 4).min(secs(5));
         // At once: the lease may have been renewed while the watchdog started.
         let mut next = self.clock.monotonic();
+        let mut is_lost = false;
         loop {
             let mut gone = false;
             tokio::select! {
                 // The lease takes precedence over any number of signals.
                 biased;
-                message = self.watchdog.message() => match message {
-                    Message::Ending => return Some(LATE.to_owned()),
+                message = message(&mut self.watchdog) => match message {
+                    Message::Ending => return Some(Why::Lost(LATE.to_owned())),
                     Message::Gone => gone = true,
                 },
                 () = self.child.ended() => {
-                    let was_late = self.watchdog.dismiss().await;
-                    return was_late.then(|| LATE.to_owned());
+                    let was_late = self.dismiss().await;
+                    return was_late.then(|| Why::Lost(LATE.to_owned()));
                 }
-                why = held.losing(margin) => return Some(why.to_owned()),
+                why = held.losing(margin), if !is_lost => match self.on_lost {
+                    OnLost::Term | OnLost::Kill => return Some(Why::Lost(why.to_owned())),
+                    OnLost::Ignore => {
+                        complain(&format!("warning: lock {}: {why}; COMMAND goes on", self.name));
+                        is_lost = true;
+                    }
+                },
+                () = until(&self.clock, self.end) => return Some(Why::TooLong),
                 () = self.clock.sleep(next.saturating_sub(self.clock.monotonic())) => {
                     next = self.clock.monotonic() + self.lease.interval();
-                    gone = self.renew(held).is_err() || self.watchdog.hangs();
+                    gone = self.renew(held).is_err() || self.watchdog.as_ref().is_some_and(Watchdog::hangs);
                 }
                 signal = signals.next() => self.child.pass_on(signal),
             }
             if gone {
                 if let Err(error) = self.replace(held).await {
-                    return Some(chain(&*error));
+                    return Some(Why::Lost(chain(&*error)));
                 }
                 next = self.clock.monotonic();
             }
         }
     }
 
-    /// Ends the command within `timeout`.
-    pub(super) async fn end(&mut self, timeout: Duration) {
-        // If the watchdog has died, this process alone ends the command.
-        let _ = self.watchdog.send(&Order::Asked);
-        self.child.end(if timeout.is_zero() { END_TIMEOUT } else { timeout }).await;
+    /// Ends the command while the lock is held, and otherwise as soon as it may be.
+    pub(super) async fn end(&mut self, held: &Held) {
+        if let Some(watchdog) = &mut self.watchdog {
+            // If the watchdog has died, this process alone ends the command.
+            let _ = watchdog.send(&Order::Asked);
+        }
+        let timeout = match (self.on_lost, held.remaining()) {
+            (OnLost::Kill, _) => Duration::ZERO,
+            (_, Duration::ZERO) => END_TIMEOUT,
+            (_, remaining) => remaining,
+        };
+        self.child.end(timeout).await;
     }
 
     /// The exit status of the command, which has ended.
     pub(super) async fn finish(mut self) -> io::Result<u8> {
         // Before another process can get the command's pid.
-        self.watchdog.dismiss().await;
+        self.dismiss().await;
         self.child.reap()
+    }
+
+    /// Ends the watchdog; returns whether it was ending the command.
+    async fn dismiss(&mut self) -> bool {
+        match &mut self.watchdog {
+            Some(watchdog) => watchdog.dismiss().await,
+            None => false,
+        }
     }
 
     /// Tells the watchdog about a renewal, if there was one.
     fn renew(&mut self, held: &Held) -> io::Result<()> {
-        if self.lease.has_moved(held, &self.clock) {
-            self.watchdog.send(&self.lease.watchdog)?;
+        match &mut self.watchdog {
+            Some(watchdog) if self.lease.has_moved(held, &self.clock) => watchdog.send(&self.lease.watchdog),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Replaces a watchdog that has died or hangs.
     async fn replace(&mut self, held: &Held) -> Result<()> {
         let orders = self.lease.orders(&self.child, held, &self.clock);
         // With enough time to end the command if that fails.
-        let replaced = self.watchdog.replace(held.remaining() / 2, &orders).await;
+        let Some(watchdog) = &mut self.watchdog else { return Ok(()) };
+        let replaced = watchdog.replace(held.remaining() / 2, &orders).await;
         replaced.context("its watchdog has died, and cannot be replaced")
+    }
+}
+
+/// Waits for a message of a watchdog, for ever if there is none.
+async fn message(watchdog: &mut Option<Watchdog>) -> Message {
+    match watchdog {
+        Some(watchdog) => watchdog.message().await,
+        None => pending().await,
+    }
+}
+
+/// Waits for a time on the monotonic clock, for ever if there is none.
+async fn until(clock: &Clock, end: Option<Duration>) {
+    match end {
+        Some(end) => clock.sleep(end.saturating_sub(clock.monotonic())).await,
+        None => pending().await,
     }
 }
