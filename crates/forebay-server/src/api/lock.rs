@@ -32,6 +32,18 @@ pub(crate) struct TokenRequest {
     pub(crate) token: String,
 }
 
+/// The token of a lock to renew, and perhaps another ttl.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object with token, and perhaps ttl")]
+pub(crate) struct RenewRequest {
+    /// The token in the answer to the acquisition.
+    pub(crate) token: String,
+    /// The ttl from now on: 100 ms to 24 h. Without it, the one that the lock has. A lock that has more time left keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "30s")]
+    pub(crate) ttl: Option<Span>,
+}
+
 /// A lock that was acquired.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[schema(as = Lease)]

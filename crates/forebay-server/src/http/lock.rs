@@ -13,9 +13,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Admin, Json, JsonResult, Path, Problem, Read, Write};
 use crate::{
-    api::lock::{AcquireRequest, Forced, HeldBody, LeaseBody, RenewalBody, StateBody, TokenRequest},
+    api::lock::{
+        AcquireRequest, Forced, HeldBody, LeaseBody, RenewRequest, RenewalBody, StateBody, TokenRequest,
+    },
     app::Shared,
-    text::{quoted, seconds},
+    text::{Span, quoted, seconds},
 };
 
 /// The longest wait of one request.
@@ -29,18 +31,23 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
         .routes(routes!(force_release))
 }
 
-fn checked(request: &AcquireRequest) -> Result<(), Problem> {
-    if !(MIN_TTL..=MAX_TTL).contains(&request.ttl.0) {
-        return Err(Problem::field("ttl", format!("ttl: {}: a ttl is 100ms to 24h", request.ttl)));
+fn checked_ttl(ttl: Span) -> Result<(), Problem> {
+    if (MIN_TTL..=MAX_TTL).contains(&ttl.0) {
+        return Ok(());
     }
+    Err(Problem::field("ttl", format!("ttl: {ttl}: a ttl is 100ms to 24h")))
+}
+
+fn checked(request: &AcquireRequest) -> Result<(), Problem> {
+    checked_ttl(request.ttl)?;
     if request.wait.0 > MAX_WAIT {
         return Err(Problem::field("wait", format!("wait: {}: one request waits 60s at most", request.wait)));
     }
     Ok(())
 }
 
-fn token(request: &TokenRequest) -> Result<Token, Problem> {
-    request.token.parse().map_err(|error: forebay::Error| Problem::field("token", error.to_string()))
+fn token(text: &str) -> Result<Token, Problem> {
+    text.parse().map_err(|error: forebay::Error| Problem::field("token", error.to_string()))
 }
 
 fn not_holder(name: &str) -> Problem {
@@ -85,7 +92,7 @@ async fn acquire(
     }
 }
 
-/// Extends a lock to its full ttl from now.
+/// Extends a lock to its full ttl from now, or to another one.
 #[utoipa::path(
     post, path = "/v1/locks/{name}/renew", security(("token" = ["write"])),
     responses(
@@ -97,9 +104,17 @@ async fn acquire(
 async fn renew(
     Write(app): Write,
     Path(name): Path<String>,
-    Json(request): Json<TokenRequest>,
+    Json(RenewRequest { token: text, ttl }): Json<RenewRequest>,
 ) -> JsonResult<RenewalBody> {
-    match app.bay.lock(&name).renew(token(&request)?).await? {
+    let (lock, token) = (app.bay.lock(&name), token(&text)?);
+    let renewal = match ttl {
+        Some(ttl) => {
+            checked_ttl(ttl)?;
+            lock.renew_for(token, ttl.0).await?
+        }
+        None => lock.renew(token).await?,
+    };
+    match renewal {
         Renewal::Renewed { expires_in } => Ok(Json(RenewalBody { expires_in: seconds(expires_in) })),
         Renewal::NotHolder => Err(not_holder(&name)),
     }
@@ -119,7 +134,7 @@ async fn release(
     Path(name): Path<String>,
     Json(request): Json<TokenRequest>,
 ) -> Result<StatusCode, Problem> {
-    match app.bay.lock(&name).release(token(&request)?).await? {
+    match app.bay.lock(&name).release(token(&request.token)?).await? {
         Release::Released => Ok(StatusCode::NO_CONTENT),
         Release::AlreadyLost => Err(not_holder(&name)),
     }

@@ -45,6 +45,9 @@ fn a_lock_is_acquired_renewed_and_released() {
     let body = json!({"token": token}).to_string();
     let renewed = client.post("/v1/locks/report/renew", &body).expect(200);
     assert_eq!(renewed, json!({"expires_in": expires_in}));
+    let longer = json!({"token": token, "ttl": "1h"}).to_string();
+    let renewed = client.post("/v1/locks/report/renew", &longer).expect(200);
+    assert!(renewed["expires_in"].as_f64().is_some_and(|left| left > 3_500.0), "{renewed}");
     client.post("/v1/locks/report/release", &body).expect(204);
     client.post("/v1/locks/report/release", &body).problem(409);
     let detail = client.post("/v1/locks/report/renew", &body).problem(409);
@@ -130,6 +133,7 @@ fn bad_requests_name_the_field_and_the_range() {
     let server = Server::example();
     let client = server.client();
     let long = "x".repeat(513);
+    let short = json!({"token": "018f0000-0000-7000-8000-000000000000", "ttl": "99ms"}).to_string();
     for (path, body, words) in [
         ("/v1/locks/report", r#"{"ttl":"99ms"}"#, "100ms to 24h"),
         ("/v1/locks/report", r#"{"ttl":"25h"}"#, "100ms to 24h"),
@@ -139,6 +143,7 @@ fn bad_requests_name_the_field_and_the_range() {
         ("/v1/locks/report", r#"{"tll":"10s"}"#, "tll"),
         ("/v1/locks/report/renew", r#"{"token":"42"}"#, "token"),
         ("/v1/locks/report/renew", "{}", "token"),
+        ("/v1/locks/report/renew", &short, "100ms to 24h"),
         ("/v1/locks/report/release", r#"{"token":42}"#, "token"),
         (&format!("/v1/locks/{long}"), "{}", "1 to 512 bytes"),
     ] {

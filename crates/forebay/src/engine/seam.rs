@@ -206,8 +206,9 @@ steps! {
     /// claim answers as before and extends the lease.
     fn lock_claim(claim: Claim<'a>) -> Claimed, Write at Place::Named(claim.name);
 
-    /// Extends the holder's lease to the claim's ttl from now, and answers that ttl; `None`: the owner is not the holder.
-    fn lock_renew(name: &'a str, owner: Uuid) -> Option<Duration>, Write at Place::Named(name);
+    /// Extends the holder's lease to its ttl from now, and answers that ttl; `None`: the owner is not the holder. Another ttl takes
+    /// its place, unless the lease has more time left: it never ends sooner than before.
+    fn lock_renew(name: &'a str, owner: Uuid, ttl: Option<Duration>) -> Option<Duration>, Write at Place::Named(name);
 
     /// Releases the lock, or leaves the queue, and notifies the first waiter. False: the owner neither held it nor waited.
     fn lock_release(name: &'a str, owner: Uuid) -> bool, Write at Place::Named(name);

@@ -210,7 +210,7 @@ impl Drop for Guard {
 async fn renew(manager: Arc<LockManager>, lock: Arc<Grant>) {
     let Grant { name, owner, fence, lease, .. } = &*lock;
     let renew = |timeout| {
-        let step = manager.engine().lock_renew(name, *owner).map_ok(|ttl| ttl.is_some());
+        let step = manager.engine().lock_renew(name, *owner, None).map_ok(|ttl| ttl.is_some());
         manager.run_step(timeout, "renew", name, step)
     };
     let loss = lease.keep(renew).await;

@@ -196,7 +196,63 @@ impl LockHandle {
     /// # Ok(()) }
     /// ```
     pub async fn renew(&self, token: Token) -> Result<Renewal> {
-        let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner());
+        self.renewal(token, None).await
+    }
+
+    /// Extends a lease to another ttl from now: 100 ms to 24 h. Later renewals extend it to this ttl, too.
+    ///
+    /// A lease that has more time left keeps it: even if the answer is lost, it ends no sooner than its holder knows.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew); [`ErrorKind::OutOfRange`](crate::ErrorKind::OutOfRange) for a ttl outside its range.
+    ///
+    /// # Cost
+    /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::{lock::Renewal, time::{mins, secs}};
+    /// let lock = bay.lock("nightly-report");
+    /// let lease = lock.lease_within(secs(1)).await?.acquired().expect("it is free");
+    /// let Renewal::Renewed { expires_in } = lock.renew_for(lease.token, mins(5)).await? else { return Ok(()) };
+    /// assert!(expires_in > mins(4));
+    /// # Ok(()) }
+    /// ```
+    pub async fn renew_for(&self, token: Token, ttl: Duration) -> Result<Renewal> {
+        self.renewal(token, Some(self.checked_ttl(ttl)?)).await
+    }
+
+    /// For how long a lease is still held, without extending it. `None`: the token does not hold the lock, or no longer.
+    ///
+    /// The answer may be late: use the [fence](Lease::fence) where that matters.
+    ///
+    /// # Errors
+    /// As [`renew`](Self::renew).
+    ///
+    /// # Cost
+    /// One round trip.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> forebay::Result<()> {
+    /// # let bay = forebay::Forebay::open("memory:").await?;
+    /// use forebay::time::secs;
+    /// let lock = bay.lock("nightly-report");
+    /// let lease = lock.lease_within(secs(1)).await?.acquired().expect("it is free");
+    /// assert!(lock.remaining(lease.token).await?.is_some());
+    /// lock.force_release().await?;
+    /// assert_eq!(lock.remaining(lease.token).await?, None);
+    /// # Ok(()) }
+    /// ```
+    pub async fn remaining(&self, token: Token) -> Result<Option<Duration>> {
+        let holding = self.state().await?.holding.filter(|holding| holding.holder == token.holder());
+        Ok(holding.map(|holding| usable(holding.remaining, FINE_CLOCK)))
+    }
+
+    async fn renewal(&self, token: Token, ttl: Option<Duration>) -> Result<Renewal> {
+        let step = self.manager.engine().lock_renew(self.checked_name()?, token.owner(), ttl);
         let renewed = self.manager.run_step(STEP_TIMEOUT, "renew", &self.name, step).await?;
         let expires_in = |ttl| Renewal::Renewed { expires_in: usable(ttl, FINE_CLOCK) };
         Ok(renewed.map_or(Renewal::NotHolder, expires_in))
@@ -270,12 +326,17 @@ impl LockHandle {
     }
 
     async fn attempt(&self, wait: Option<Duration>) -> Result<Attempt<Guard>> {
-        let name = self.checked_name()?;
-        if !(MIN_TTL..=MAX_TTL).contains(&self.ttl) {
-            let (ttl, longest) = (self.ttl, MAX_TTL.as_secs() / 3_600);
-            return Err(out_of_range(format!("lock {name:?}: ttl {ttl:?}: {MIN_TTL:?} to {longest} h")));
+        self.checked_name()?;
+        let ttl = self.checked_ttl(self.ttl)?;
+        acquire::run(&self.manager, self.name.clone(), ttl, wait).await
+    }
+
+    fn checked_ttl(&self, ttl: Duration) -> Result<Duration> {
+        if (MIN_TTL..=MAX_TTL).contains(&ttl) {
+            return Ok(ttl);
         }
-        acquire::run(&self.manager, self.name.clone(), self.ttl, wait).await
+        let (name, longest) = (&self.name, MAX_TTL.as_secs() / 3_600);
+        Err(out_of_range(format!("lock {name:?}: ttl {ttl:?}: {MIN_TTL:?} to {longest} h")))
     }
 
     fn checked_name(&self) -> Result<&str> {

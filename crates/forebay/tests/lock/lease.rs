@@ -64,3 +64,23 @@ async fn a_token_is_read_back_and_not_shown() {
     assert!(!format!("{lease:?}").contains(&text), "{lease:?}");
     assert!("42".parse::<Token>().is_err());
 }
+
+#[tokio::test]
+async fn a_lease_gets_another_ttl_and_is_looked_at_without_a_renewal() {
+    let store = Store::open().await;
+    let lease = acquired(store.lock().ttl(secs(10)).lease_within(secs(0)).await.expect("answers"));
+    store.hand.advance(secs(9));
+    let left = store.lock().remaining(lease.token).await.expect("answers").expect("held");
+    assert!(left < secs(1) && left > millis(900), "{left:?}");
+    let renewal = store.lock().renew_for(lease.token, secs(60)).await.expect("answers");
+    assert!(matches!(renewal, Renewal::Renewed { expires_in } if expires_in > secs(59)), "{renewal:?}");
+    store.hand.advance(secs(59));
+    assert!(store.lock().remaining(lease.token).await.expect("answers").is_some());
+    for ttl in [secs(0), millis(99), secs(86_401)] {
+        let error = store.lock().renew_for(lease.token, ttl).await.expect_err("out of its range");
+        assert!(error.to_string().contains("100ms to 24 h"), "{error}");
+    }
+    store.hand.advance(secs(2));
+    assert_eq!(store.lock().remaining(lease.token).await.expect("answers"), None);
+    assert_eq!(store.lock().renew_for(lease.token, secs(60)).await.expect("answers"), Renewal::NotHolder);
+}

@@ -42,7 +42,11 @@ impl Party {
     }
 
     async fn renew(&self, owner: Uuid) -> Option<Duration> {
-        self.bay.engine().lock_renew(&self.name, owner).await.unwrap()
+        self.bay.engine().lock_renew(&self.name, owner, None).await.unwrap()
+    }
+
+    async fn renew_for(&self, owner: Uuid, ttl: Duration) -> Option<Duration> {
+        self.bay.engine().lock_renew(&self.name, owner, Some(ttl)).await.unwrap()
     }
 
     async fn state(&self) -> LockState {
@@ -114,6 +118,23 @@ pub(super) async fn a_claim_may_be_repeated(bay: Forebay) {
     assert!(party.release(one).await);
     assert!(!party.release(one).await, "released by the first call");
     assert!(party.granted(two).await.unwrap() > fence);
+}
+
+pub(super) async fn another_ttl_never_ends_a_lease_sooner(bay: Forebay) {
+    let (party, [one, two]) = (Party::new(bay), owners());
+    fence(party.claim(one, hours(1), None).await).unwrap();
+    assert_eq!(party.renew_for(two, hours(9)).await, None, "only the holder");
+    assert_eq!(party.renew_for(one, hours(2)).await, Some(hours(2)));
+    assert_eq!(party.renew(one).await, Some(hours(2)), "the ttl stays");
+    // The answer to this may be lost, and then the holder relies on two hours.
+    let kept = party.renew_for(one, millis(100)).await.unwrap();
+    assert!(kept > hours(2).saturating_sub(secs(60)) && kept <= hours(2), "{kept:?}");
+    let left = party.state().await.holding.unwrap().remaining;
+    assert!(left > hours(2).saturating_sub(secs(60)) && left <= hours(2), "{left:?}");
+    let renewed = party.renew(one).await.unwrap();
+    assert!(renewed <= hours(2), "{renewed:?}");
+    assert!(party.release(one).await);
+    assert_eq!(party.renew_for(one, hours(1)).await, None, "what was released is not revived");
 }
 
 pub(super) async fn a_lease_runs_out_unless_it_is_renewed(bay: Forebay) {

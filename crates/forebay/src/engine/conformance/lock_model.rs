@@ -44,7 +44,7 @@ pub async fn locks_follow_the_model(bay: &Forebay, hand: Option<&ManualClock>, s
                 model.claim(claim, &claimed, now, stalled, &context);
             }
             5 => {
-                let renewed = engine.lock_renew(&name, owner).await.unwrap();
+                let renewed = engine.lock_renew(&name, owner, None).await.unwrap();
                 assert_eq!(renewed, model.renew(owner, now), "{context} renews");
             }
             6 | 7 => {

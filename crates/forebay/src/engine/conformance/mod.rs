@@ -122,6 +122,7 @@ cases! {
     lock {
         a_lock_has_one_holder_and_its_fences_increase,
         a_claim_may_be_repeated,
+        another_ttl_never_ends_a_lease_sooner,
         a_lease_runs_out_unless_it_is_renewed,
         only_the_holder_renews_and_releases,
         waiters_are_served_in_order_and_told_by_a_bell,

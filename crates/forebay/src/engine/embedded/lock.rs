@@ -42,7 +42,12 @@ impl Embedded {
         commit.durable().await
     }
 
-    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
+    pub(crate) async fn lock_renew(
+        &self,
+        name: &str,
+        owner: Uuid,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Duration>> {
         let commit = {
             let now = self.clock.monotonic();
             let mut table = self.locks.table.lock();
@@ -50,6 +55,9 @@ impl Embedded {
             let Some(lock) = table.locks.get_mut(name) else { return Ok(None) };
             lock.expire(now);
             let Some(holder) = lock.held_by(owner) else { return Ok(None) };
+            if let Some(ttl) = ttl {
+                holder.ttl = ttl.max(holder.deadline.saturating_sub(now));
+            }
             holder.deadline = now.saturating_add(holder.ttl);
             record.note(|batch| batch.hold(name, holder.record(now, &self.clock)));
             record.commit(Some(holder.ttl))

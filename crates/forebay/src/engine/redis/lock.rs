@@ -42,9 +42,14 @@ impl Redis {
         }
     }
 
-    pub(crate) async fn lock_renew(&self, name: &str, owner: Uuid) -> Result<Option<Duration>> {
+    pub(crate) async fn lock_renew(
+        &self,
+        name: &str,
+        owner: Uuid,
+        ttl: Option<Duration>,
+    ) -> Result<Option<Duration>> {
         let mut call = self.lock_call(Script::LockRenew, name, &[""]);
-        call.command.arg(owner.as_bytes());
+        call.command.arg(owner.as_bytes()).arg(ttl.map_or(0, micros));
         let ttl = span(&self.lock_answer(call).await?);
         let ttl = ttl.ok_or_else(|| unexpected(self.host.name(), "a renewal"))?;
         Ok((!ttl.is_zero()).then_some(ttl))

@@ -264,7 +264,7 @@ async fn a_hold_ends_when_it_would_have_without_the_restart() {
         let holding = after.lock_state("l").await.expect("read").holding.expect("held");
         assert_eq!(holding.holder, Holder::from_owner(owner));
         assert_eq!((holding.fence, holding.remaining), (fence, left));
-        assert_eq!(after.lock_renew("l", owner).await.expect("commits"), Some(secs(60)));
+        assert_eq!(after.lock_renew("l", owner, None).await.expect("commits"), Some(secs(60)));
         clock.advance(secs(61));
         let other = after.lock_claim(claim("l", Uuid::now_v7())).await.expect("commits");
         assert!(matches!(other, Claimed::Granted { fence: later } if later > fence));

@@ -59,7 +59,7 @@ async fn no_lock_ends_early_and_places_in_its_queue_are_kept() {
     };
     let (before, after) = (heard(&source).await, heard(&target).await);
     assert_eq!(after, [(before[0].0.clone(), before[0].1 + ahead())]);
-    assert!(target.lock_renew("a:b", holder).await.expect("answers").is_some());
+    assert!(target.lock_renew("a:b", holder, None).await.expect("answers").is_some());
     assert!(target.lock_release("a:b", holder).await.expect("answers"));
     let other = target.lock_claim(claim(Uuid::now_v7(), None)).await.expect("answers");
     assert!(matches!(other, Claimed::Held { ahead: 1, holder: first, .. } if first == waiter), "{other:?}");
