@@ -21,6 +21,7 @@
 
 mod certificates;
 mod chromium;
+mod lock_history;
 mod mariadb;
 mod pgbouncer;
 mod ports;
@@ -45,6 +46,7 @@ mod wait;
 pub use self::{
     certificates::{Certificates, Pair},
     chromium::Chromium,
+    lock_history::{Hold, LockHistory, Violation, Wait},
     mariadb::MariaDb,
     pgbouncer::PgBouncer,
     postgres::Postgres,

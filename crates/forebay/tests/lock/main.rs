@@ -4,8 +4,10 @@ mod acquire;
 mod cancel;
 mod exclusive;
 mod guard;
+mod history;
 mod lease;
 mod model;
+mod planted;
 mod queue;
 mod redis;
 
