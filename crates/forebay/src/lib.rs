@@ -72,4 +72,5 @@ pub use time::{Timestamp, When};
 #[doc = include_str!("../../../docs/guide/limits.md")]
 #[doc = include_str!("../../../docs/guide/series.md")]
 #[doc = include_str!("../../../docs/guide/kinds.md")]
+#[doc = include_str!("../../../docs/guide/locks.md")]
 struct Readme;
