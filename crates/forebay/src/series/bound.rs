@@ -193,12 +193,12 @@ impl KeyBound {
             Ok::<_, Error>((found.first() == Some(&key), key))
         };
         let looked = try_join_all(due.into_iter().map(has_counts)).await?;
-        let keys_that = |has_counts: bool| {
-            let of = looked.iter().filter(|(has, _)| *has == has_counts);
-            of.map(|(_, key)| key.clone()).collect::<Vec<_>>()
-        };
-        if !looked.is_empty() {
-            self.step(MemberStep::Looked { gone: &keys_that(false), kept: &keys_that(true) }).await?;
+        let (mut gone, mut kept) = (vec![], vec![]);
+        for (has_counts, key) in looked {
+            if has_counts { &mut kept } else { &mut gone }.push(key);
+        }
+        if !(gone.is_empty() && kept.is_empty()) {
+            self.step(MemberStep::Looked { gone: &gone, kept: &kept }).await?;
         }
         Ok(true)
     }

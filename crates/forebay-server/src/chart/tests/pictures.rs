@@ -46,7 +46,7 @@ fn heights_are_the_values_and_the_data_is_exact() {
     }
 }
 
-/// As many rows as a chart has keys, each with the period before and a moving average.
+/// A chart has ten rows, each with the period before and a moving average.
 #[test]
 fn the_lines_of_a_key_have_one_colour_however_many_keys_there_are() {
     let mut rows = vec![];

@@ -47,7 +47,7 @@ pub(in crate::cli) struct Args {
     /// The longest time that COMMAND may run. Then it is ended as if the lock were lost, and the lock released
     #[arg(long, value_name = "SPAN")]
     pub(super) max_hold: Option<Span>,
-    /// What happens to COMMAND when the lock is lost, or cannot be renewed
+    /// The end of COMMAND when the lock is lost, or cannot be renewed
     #[arg(long, value_name = "ACTION", value_enum, default_value_t)]
     pub(super) on_lost: OnLost,
     #[command(flatten)]
@@ -74,7 +74,7 @@ pub(super) struct Operation {
 /// The arguments that say how a command runs.
 const OF_COMMAND: [&str; 6] = ["command", "ttl", "wait", "skip_if_held", "max_hold", "on_lost"];
 
-/// What happens to a command that has lost its lock.
+/// The end of a command that has lost its lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum OnLost {
     /// SIGTERM, and SIGKILL before another process may hold the lock

@@ -4,14 +4,13 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use forebay::{
-    Clock, Forebay,
-    lock::{Attempt, MAX_TTL, MIN_TTL, Release},
+    Clock,
+    lock::{MAX_TTL, MIN_TTL, Release},
 };
 use serde_json::json;
 
 use super::{
     super::{
-        remote,
         runtime::{DENIED, FAILED, block_on},
         terminal::{complain, say_json},
     },
@@ -19,8 +18,8 @@ use super::{
     boot::{self, Deadline},
     held::Held,
     operate,
-    run::{Run, Why},
-    server,
+    place::Place,
+    run::Run,
     signals::{Signals, exit_status},
 };
 use crate::{
@@ -36,17 +35,22 @@ pub(in crate::cli) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 async fn lock(args: &Args) -> Result<ExitCode> {
-    if args.operation.show || args.operation.force_release {
-        return operate::run(args).await;
-    }
-    let mut signals = Signals::listen()?;
     let place = Box::pin(Place::open(&args.place)).await?;
+    let is_operation = args.operation.show || args.operation.force_release;
+    let code = if is_operation { operate::run(args, &place).await } else { acquire(args, &place).await };
+    place.close().await;
+    code
+}
+
+/// Acquires the lock, and runs the command.
+async fn acquire(args: &Args, place: &Place) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
     let since = Deadline::new(boot::now(), Clock::system().monotonic());
     let acquired = tokio::select! {
         acquired = place.acquire(args) => Ok(acquired),
         signal = signals.next() => Err(signal),
     };
-    let code = match acquired {
+    match acquired {
         Ok(Ok(Ok(held))) => hold(args, held, since, &mut signals).await,
         Ok(Ok(Err(other))) => {
             tell(args, &other);
@@ -54,9 +58,7 @@ async fn lock(args: &Args) -> Result<ExitCode> {
         }
         Ok(Err(error)) => Err(error),
         Err(signal) => Ok(ExitCode::from(exit_status(signal))),
-    };
-    place.close().await;
-    code
+    }
 }
 
 /// Runs the command under the lock.
@@ -72,11 +74,6 @@ async fn hold(args: &Args, held: Held, since: Deadline, signals: &mut Signals) -
     };
     let why = run.wait(&held, signals).await;
     if let Some(why) = &why {
-        let why = match (why, args.max_hold) {
-            (Why::TooLong, Some(span)) => format!("held for {span} (--max-hold)"),
-            (Why::TooLong, None) => "held for too long".to_owned(),
-            (Why::Lost(why), _) => why.clone(),
-        };
         complain(&format!("error: lock {name}: {why}; ending COMMAND"));
         run.end(&held).await;
     }
@@ -111,48 +108,5 @@ fn tell(args: &Args, other: &HeldBody) {
     } else {
         let (name, holder) = (quoted(&args.name), shown(holder));
         complain(&format!("lock {name}: held by {holder}, for another {remaining:.1} s at least"));
-    }
-}
-
-/// Where the lock is kept.
-enum Place {
-    Store(Forebay),
-    Server(remote::Place),
-}
-
-impl Place {
-    async fn open(place: &remote::Place) -> Result<Self> {
-        match place.opened()? {
-            Some(config) => Ok(Self::Store(remote::open(&config).await?)),
-            None => place.client().map(|_| Self::Server(place.clone())),
-        }
-    }
-
-    /// Acquires the lock; the inner error says who holds it instead.
-    async fn acquire(&self, args: &Args) -> Result<Result<Held, HeldBody>> {
-        match self {
-            Self::Server(place) => {
-                Ok(server::acquire(place, &args.name, args.ttl.0, args.wait.0).await?.map(Held::Server))
-            }
-            Self::Store(bay) => {
-                let attempt = bay.lock(&args.name).ttl(args.ttl.0).acquire_within(args.wait.0).await?;
-                Ok(match attempt {
-                    Attempt::Acquired(guard) => Ok(Held::Store(guard)),
-                    Attempt::Held { holder, remaining, ahead } => {
-                        let (holder, remaining) = (holder.to_string(), remaining.as_secs_f64());
-                        Err(HeldBody { holder, remaining, ahead })
-                    }
-                })
-            }
-        }
-    }
-
-    /// Closes the store, which waits for its background work.
-    async fn close(self) {
-        if let Self::Store(bay) = self
-            && let Err(error) = bay.close().await
-        {
-            complain(&format!("warning: {error}"));
-        }
     }
 }

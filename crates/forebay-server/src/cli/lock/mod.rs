@@ -8,6 +8,7 @@ pub(super) mod gate;
 pub(super) mod guard;
 mod held;
 mod operate;
+mod place;
 mod run;
 mod server;
 mod signals;

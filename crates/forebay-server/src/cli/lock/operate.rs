@@ -3,58 +3,27 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use serde::Serialize;
 
-use super::{
-    super::{remote, terminal::answer},
-    args::Args,
-};
+use super::{super::terminal::answer, args::Args, place::Place};
 use crate::{
     api::lock::{Forced, StateBody},
-    client::escaped,
     text::{quoted, shown},
 };
 
 /// Shows a lock, or releases it by force.
-pub(super) async fn run(args: &Args) -> Result<ExitCode> {
+pub(super) async fn run(args: &Args, place: &Place) -> Result<ExitCode> {
     let name = quoted(&args.name);
     if args.operation.force_release {
-        let forced = force_release(args).await?;
         let told = |forced: &Forced| {
             let did = if forced.released { "released, whoever held it" } else { "nobody held it" };
             format!("lock {name}: {did}")
         };
-        return done(args, &forced, told);
+        answer(args.json, &place.force_release(&args.name).await?, told)?;
+    } else {
+        let told = |state: &StateBody| format!("lock {name}: {}", described(state));
+        answer(args.json, &place.state(&args.name).await?, told)?;
     }
-    let state = state(args).await?;
-    done(args, &state, |state| format!("lock {name}: {}", described(state)))
-}
-
-fn done<T: Serialize>(args: &Args, outcome: &T, told: impl FnOnce(&T) -> String) -> Result<ExitCode> {
-    answer(args.json, outcome, told)?;
     Ok(ExitCode::SUCCESS)
-}
-
-async fn state(args: &Args) -> Result<StateBody> {
-    let Some(config) = args.place.opened()? else {
-        let path = format!("/v1/locks/{}", escaped(&args.name));
-        return args.place.client()?.get(&path).await?.read(&[]);
-    };
-    let bay = remote::open(&config).await?;
-    let state = bay.lock(&args.name).state().await?;
-    bay.close().await?;
-    Ok(state.into())
-}
-
-async fn force_release(args: &Args) -> Result<Forced> {
-    let Some(config) = args.place.opened()? else {
-        let path = format!("/v1/locks/{}/force-release", escaped(&args.name));
-        return args.place.client()?.post(&path, &serde_json::json!({})).await?.read(&[]);
-    };
-    let bay = remote::open(&config).await?;
-    let released = bay.lock(&args.name).force_release().await?;
-    bay.close().await?;
-    Ok(Forced { released })
 }
 
 fn described(state: &StateBody) -> String {

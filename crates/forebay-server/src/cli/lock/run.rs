@@ -18,22 +18,13 @@ use super::{
     signals::Signals,
     watchdog::{Message, Watchdog},
 };
-use crate::text::{chain, quoted, shown};
+use crate::text::{Span, chain, quoted, shown};
 
 /// How long a command may take to end after the lock is certainly lost.
 const END_TIMEOUT: Duration = secs(2);
 
 /// Why the watchdog ends a command.
 const LATE: &str = "it was not renewed in time";
-
-/// Why a command must be ended.
-#[derive(Debug)]
-pub(super) enum Why {
-    /// The lock is lost, or soon will be.
-    Lost(String),
-    /// It has run for as long as it may.
-    TooLong,
-}
 
 /// A command that runs, and the watchdog that ends it if this process does not.
 #[derive(Debug)]
@@ -42,8 +33,8 @@ pub(super) struct Run {
     /// None for a command that may outlive its lock.
     watchdog: Option<Watchdog>,
     lease: Lease,
-    /// When the command has run for as long as it may.
-    end: Option<Duration>,
+    /// The longest time that the command may run, and when that ends.
+    max_hold: Option<(Span, Duration)>,
     on_lost: OnLost,
     /// The name of the lock, for people.
     name: String,
@@ -102,14 +93,15 @@ impl Run {
         };
         match watchdog {
             Ok(watchdog) => {
-                let end = args.max_hold.map(|span| clock.monotonic().saturating_add(span.0));
+                let began = clock.monotonic();
+                let max_hold = args.max_hold.map(|span| (span, began.saturating_add(span.0)));
                 child.resume();
                 forebay::failpoint!("command_resumed");
                 Ok(Self {
                     child,
                     watchdog,
                     lease,
-                    end,
+                    max_hold,
                     on_lost: args.on_lost,
                     name: quoted(&args.name),
                     clock,
@@ -123,7 +115,7 @@ impl Run {
     }
 
     /// Waits until the command has ended, or must be ended; then returns why.
-    pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<Why> {
+    pub(super) async fn wait(&mut self, held: &Held, signals: &mut Signals) -> Option<String> {
         // How long before its end this process ends the command. Renewals come every third of the ttl: with a quarter left,
         // two of them have failed.
         let margin = (self.lease.ttl / 4).min(secs(5));
@@ -136,21 +128,23 @@ impl Run {
                 // The lease takes precedence over any number of signals.
                 biased;
                 message = message(&mut self.watchdog) => match message {
-                    Message::Ending => return Some(Why::Lost(LATE.to_owned())),
+                    Message::Ending => return Some(LATE.to_owned()),
                     Message::Gone => gone = true,
                 },
                 () = self.child.ended() => {
                     let was_late = self.dismiss().await;
-                    return was_late.then(|| Why::Lost(LATE.to_owned()));
+                    return was_late.then(|| LATE.to_owned());
                 }
                 why = held.losing(margin), if !is_lost => match self.on_lost {
-                    OnLost::Term | OnLost::Kill => return Some(Why::Lost(why.to_owned())),
+                    OnLost::Term | OnLost::Kill => return Some(why.to_owned()),
                     OnLost::Ignore => {
                         complain(&format!("warning: lock {}: {why}; COMMAND goes on", self.name));
                         is_lost = true;
                     }
                 },
-                () = until(&self.clock, self.end) => return Some(Why::TooLong),
+                span = end_of(&self.clock, self.max_hold) => {
+                    return Some(format!("held for {span} (--max-hold)"));
+                }
                 () = self.clock.sleep(next.saturating_sub(self.clock.monotonic())) => {
                     next = self.clock.monotonic() + self.lease.interval();
                     gone = self.renew(held).is_err() || self.watchdog.as_ref().is_some_and(Watchdog::hangs);
@@ -159,7 +153,7 @@ impl Run {
             }
             if gone {
                 if let Err(error) = self.replace(held).await {
-                    return Some(Why::Lost(chain(&*error)));
+                    return Some(chain(&*error));
                 }
                 next = self.clock.monotonic();
             }
@@ -221,10 +215,9 @@ async fn message(watchdog: &mut Option<Watchdog>) -> Message {
     }
 }
 
-/// Waits for a time on the monotonic clock, for ever if there is none.
-async fn until(clock: &Clock, end: Option<Duration>) {
-    match end {
-        Some(end) => clock.sleep(end.saturating_sub(clock.monotonic())).await,
-        None => pending().await,
-    }
+/// Waits for the end of a span, for ever if there is none.
+async fn end_of(clock: &Clock, span: Option<(Span, Duration)>) -> Span {
+    let Some((span, end)) = span else { return pending().await };
+    clock.sleep(end.saturating_sub(clock.monotonic())).await;
+    span
 }

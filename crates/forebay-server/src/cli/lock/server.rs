@@ -48,6 +48,11 @@ struct Lease {
     clock: Clock,
 }
 
+/// The path of a lock.
+pub(super) fn path(name: &str) -> String {
+    format!("/v1/locks/{}", escaped(name))
+}
+
 /// Requests a lock, repeatedly until `wait` has passed. The inner error says who holds it instead.
 pub(super) async fn acquire(
     place: &Place,
@@ -56,7 +61,7 @@ pub(super) async fn acquire(
     wait: Duration,
 ) -> Result<Result<RemoteLock, HeldBody>> {
     let (mut client, clock) = (place.client()?, Clock::system());
-    let path = format!("/v1/locks/{}", escaped(name));
+    let path = path(name);
     let end = clock.monotonic().saturating_add(wait);
     loop {
         let sent = clock.monotonic();
