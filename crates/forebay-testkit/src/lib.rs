@@ -29,6 +29,7 @@ mod postgres;
 mod programs;
 mod prometheus;
 mod proxy;
+mod random;
 mod redis;
 mod redis_cluster;
 mod replicated;
@@ -53,6 +54,7 @@ pub use self::{
     programs::without,
     prometheus::Prometheus,
     proxy::{Fault, Proxy},
+    random::Random,
     redis::{Redis, RedisBuilder},
     redis_cluster::{RedisCluster, SlotMove},
     replicated::{is_primary, is_replicated},

@@ -1,10 +1,10 @@
-//! Checks the history of a lock: what its holders believed, against what a lock promises.
+//! Checks the history of a lock, as its holders believed it, against the promises of a lock.
 //!
 //! It knows nothing of how the lock works. All times are of one monotonic clock.
 
 use std::{fmt, ops::Range, time::Duration};
 
-/// What callers of one lock have seen.
+/// The holds and calls of one lock, as its callers have seen them.
 ///
 /// ```
 /// use std::time::Duration;

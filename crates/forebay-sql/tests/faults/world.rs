@@ -6,7 +6,7 @@ use forebay::{
     Clock,
     time::{millis, mins},
 };
-use forebay_testkit::{Fault, Proxy, Redis, eventually};
+use forebay_testkit::{Fault, Proxy, Random, Redis, eventually};
 
 use crate::{
     database::{Database, Kind},
@@ -29,7 +29,7 @@ pub(crate) struct World {
     /// The events of the processes that were killed.
     history: History,
     started: usize,
-    random: u64,
+    random: Random,
 }
 
 impl World {
@@ -39,8 +39,17 @@ impl World {
         let logs = tempfile::tempdir().expect("a temporary directory");
         let (database, history) = (Database::start(kind), History::default());
         let processes = vec![];
-        let mut world =
-            Self { redis, to_redis, kind, database, logs, processes, history, started: 0, random: seed };
+        let mut world = Self {
+            redis,
+            to_redis,
+            kind,
+            database,
+            logs,
+            processes,
+            history,
+            started: 0,
+            random: Random::new(seed),
+        };
         (0..PROCESSES).for_each(|_| world.add_process());
         world
     }
@@ -59,12 +68,7 @@ impl World {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        // SplitMix64.
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % bound
+        self.random.below(bound)
     }
 
     fn left(&self) -> usize {

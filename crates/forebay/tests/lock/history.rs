@@ -4,7 +4,7 @@
 //! `FOREBAY_SEED` repeats.
 
 use std::{
-    env,
+    env, fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -17,7 +17,9 @@ use forebay::{
     lock::{Attempt, Loss},
     time::{millis, secs},
 };
-use forebay_testkit::{Fault, Hold, LockHistory, Proxy, Redis, RedisCluster, Sentinel, Wait};
+use forebay_testkit::{
+    Fault, Hold, LockHistory, Proxy, Random, Redis, RedisCluster, Sentinel, Violation, Wait,
+};
 
 use crate::planted::Planted;
 
@@ -38,23 +40,6 @@ const TURNS: u64 = 6;
 
 /// Beyond its wait a call may take this long: that of a step that gets no answer, and of a busy machine.
 const MARGIN: Duration = secs(8);
-
-/// Numbers that a seed repeats: splitmix64.
-#[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 /// A lock under test.
 #[derive(Clone, Debug)]
@@ -206,7 +191,7 @@ impl Scene {
 
 /// One round on a server of its own.
 async fn round(trouble: Trouble, seed: u64) -> LockHistory {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let scene = tokio::task::block_in_place(|| Scene::of(trouble));
     let (mut locks, mut callers, is_over) = (vec![], vec![], Arc::new(AtomicBool::new(false)));
     for url in scene.urls() {
@@ -214,7 +199,7 @@ async fn round(trouble: Trouble, seed: u64) -> LockHistory {
         locks.push(bay.lock("section").ttl(TTL));
     }
     for (number, lock) in (0..CALLERS).flat_map(|_| &locks).enumerate() {
-        let own = Random(seed ^ (number as u64 + 1) << 32);
+        let own = Random::new(seed ^ (number as u64 + 1) << 32);
         callers.push(tokio::spawn(call(
             Subject::Forebay(lock.clone()),
             scene.clock.clone(),
@@ -248,28 +233,56 @@ async fn holders_are_alone_and_nobody_is_forgotten_under_faults() {
     let (rounds, seed) = (number("FOREBAY_ROUNDS", 0), number("FOREBAY_SEED", 1));
     // The short form leaves out what takes half a minute.
     let all = if rounds == 0 { &ALL[..ALL.len() - 1] } else { &ALL[..] };
-    let mut totals = vec![(0, 0, 0); all.len()];
+    let mut totals = vec![Total::default(); all.len()];
     for number in 0..rounds.max(1) {
         let seed = seed + number;
         let begun: Vec<_> = all.iter().map(|trouble| tokio::spawn(round(*trouble, seed))).collect();
         for ((trouble, task), total) in all.iter().zip(begun).zip(&mut totals) {
             let history = task.await.expect("no panic");
-            let found = history.violations();
-            let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
-            assert!(found.is_empty(), "{trouble:?}, FOREBAY_SEED={seed}:\n{}", texts.join("\n"));
             assert!(history.holds.len() > 5, "{trouble:?}: nobody got the lock");
-            *total = (total.0 + 1, total.1 + history.holds.len(), total.2 + history.waits.len());
+            total.add(&history, &format!("{trouble:?}, FOREBAY_SEED={seed}"));
         }
     }
     println!("fault           rounds  holds  calls  two holders  fences not larger  forgotten");
-    for (trouble, (rounds, holds, calls)) in all.iter().zip(totals) {
-        println!(
-            "{:<15} {rounds:>6} {holds:>6} {calls:>6} {:>12} {:>18} {:>10}",
-            format!("{trouble:?}"),
-            0,
-            0,
-            0
-        );
+    for (trouble, total) in all.iter().zip(&totals) {
+        println!("{:<15} {total}", format!("{trouble:?}"));
+    }
+    let broken: Vec<&String> = totals.iter().flat_map(|total| &total.broken).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// The rounds of a fault, added up.
+#[derive(Clone, Debug, Default)]
+struct Total {
+    rounds: usize,
+    holds: usize,
+    calls: usize,
+    /// Two holders, fences that are not larger, and forgotten calls.
+    violations: [usize; 3],
+    broken: Vec<String>,
+}
+
+impl Total {
+    fn add(&mut self, history: &LockHistory, round: &str) {
+        self.rounds += 1;
+        self.holds += history.holds.len();
+        self.calls += history.waits.len();
+        for violation in history.violations() {
+            let kind = match violation {
+                Violation::TwoHolders(..) => 0,
+                Violation::Fence(..) => 1,
+                Violation::Forgotten(_) => 2,
+            };
+            self.violations[kind] += 1;
+            self.broken.push(format!("{round}: {violation}"));
+        }
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { rounds, holds, calls, violations: [holders, fences, forgotten], .. } = self;
+        write!(f, "{rounds:>6} {holds:>6} {calls:>6} {holders:>12} {fences:>18} {forgotten:>10}")
     }
 }
 

@@ -6,9 +6,9 @@ use std::{
 };
 
 use forebay::{Clock, time::millis};
-use forebay_testkit::{Hold, LockHistory, Redis, Reply, Violation};
+use forebay_testkit::{Hold, LockHistory, Random, Redis, Reply, Violation};
 
-use crate::history::{Random, Subject, TTL, call, stay};
+use crate::history::{Subject, TTL, call, stay};
 
 /// A lock of one key, whose answers come late.
 #[derive(Debug)]

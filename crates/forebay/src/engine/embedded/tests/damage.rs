@@ -2,12 +2,13 @@
 
 use std::{fs, path::Path, sync::Arc};
 
+use forebay_testkit::Random;
 use redb::{Database, ReadableDatabase as _, TableDefinition, TableHandle as _};
 use uuid::Uuid;
 
 use super::{
     super::{file::open_database, tables},
-    Dice, RELAXED, SYNC, claim,
+    RELAXED, SYNC, claim,
     disk::{Disk, Fault, What},
     engine, hits, part, pending, start, until,
 };
@@ -138,7 +139,7 @@ async fn a_damaged_file_is_an_error_and_not_other_data() {
         before.buffer_add(&part, hits(&part, &format!("row {row}"), 7)).await.expect("commits");
     }
     before.close().await.expect("closes");
-    let mut dice = Dice(1);
+    let mut dice = Random::new(1);
     let mut errors = 0;
     for _ in 0..60 {
         let spoiled = disk.at(disk.age(), &mut dice);

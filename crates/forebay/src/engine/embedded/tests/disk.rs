@@ -3,13 +3,11 @@
 
 use std::{io, sync::Arc};
 
+use forebay_testkit::Random;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use redb::StorageBackend;
 
-use super::{
-    super::file::{Opener, open_database},
-    Dice,
-};
+use super::super::file::{Opener, open_database};
 
 /// A disk. Clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -91,7 +89,7 @@ impl Disk {
 
     /// A disk as this one is found when the power fails at an `age`: with all that was synced by then, and of what was
     /// written after that any part, down to the single sector.
-    pub(super) fn at(&self, age: usize, dice: &mut Dice) -> Self {
+    pub(super) fn at(&self, age: usize, dice: &mut Random) -> Self {
         let state = self.state();
         let history = &state.history[..age];
         let synced = history.iter().rposition(|done| matches!(done, Done::Sync)).unwrap_or(0);

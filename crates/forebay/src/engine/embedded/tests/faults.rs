@@ -2,10 +2,11 @@
 
 use std::{io::ErrorKind as Io, sync::Arc};
 
+use forebay_testkit::Random;
 use uuid::Uuid;
 
 use super::{
-    Dice, RELAXED, SYNC, claim,
+    RELAXED, SYNC, claim,
     disk::{Disk, Fault, What},
     engine, hits, part, pending, start, take, until,
 };
@@ -60,7 +61,7 @@ async fn a_full_disk_is_survived_at_every_write() {
         disk.mend();
         retry(&engine, &clock).await;
         engine.buffer_add(&part, hits(&part, "b", 1)).await.expect("commits");
-        let found = super::engine(disk.at(disk.age(), &mut Dice(after)).opener(), SYNC, &clock).await;
+        let found = super::engine(disk.at(disk.age(), &mut Random::new(after)).opener(), SYNC, &clock).await;
         assert_eq!(pending(&found, &part, "a").await, acknowledged + 1, "after {after} writes");
         assert_eq!(pending(&found, &part, "b").await, 1);
         engine.close().await.expect("closes");
@@ -88,7 +89,7 @@ async fn a_failed_sync_stops_the_engine_until_a_restart() {
         assert!(engine.ping().await.is_err());
         assert!(engine.close().await.is_err());
 
-        let found = super::engine(disk.at(disk.age(), &mut Dice(after)).opener(), SYNC, &clock).await;
+        let found = super::engine(disk.at(disk.age(), &mut Random::new(after)).opener(), SYNC, &clock).await;
         let there = pending(&found, &part, "a").await;
         assert!((acknowledged..=acknowledged + 1).contains(&there), "{there} of {acknowledged}");
         found.close().await.expect("closes");
@@ -152,7 +153,7 @@ async fn limits_and_series_outlive_a_full_disk() {
     // Its commit comes after what rides.
     engine.lock_claim(claim("l", Uuid::now_v7())).await.expect("commits");
 
-    let found = super::engine(disk.at(disk.age(), &mut Dice(1)).opener(), SYNC, &clock).await;
+    let found = super::engine(disk.at(disk.age(), &mut Random::new(1)).opener(), SYNC, &clock).await;
     let take = |key| take(&limit, key, 0);
     let (used, expected) =
         (found.take(take("a"), When::EngineClock).await, engine.take(take("a"), When::EngineClock).await);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use forebay_testkit::Random;
+
 use super::{
     RELAXED, SYNC, claim, disk::Disk, engine, hits, part, pending, series, start, take, tick, until,
 };
@@ -72,7 +74,7 @@ async fn relaxed_writes_are_answered_at_once_and_on_disk_within_the_span() {
     }
     assert_eq!(engine.commits(), before, "nobody waited for the disk");
     tick(&engine, &clock).await;
-    let found = super::engine(disk.at(disk.age(), &mut super::Dice(1)).opener(), SYNC, &clock).await;
+    let found = super::engine(disk.at(disk.age(), &mut Random::new(1)).opener(), SYNC, &clock).await;
     assert_eq!(pending(&found, &part, "a").await, 5, "half the span later all is there");
     engine.close().await.expect("closes");
 }
@@ -88,7 +90,7 @@ async fn relaxed_rotations_and_locks_are_on_disk_before_the_answer() {
     let owner = uuid::Uuid::now_v7();
     let claimed = engine.lock_claim(claim("l", owner)).await.expect("commits");
     assert!(matches!(claimed, Claimed::Granted { .. }));
-    let found = super::engine(disk.at(disk.age(), &mut super::Dice(1)).opener(), SYNC, &clock).await;
+    let found = super::engine(disk.at(disk.age(), &mut Random::new(1)).opener(), SYNC, &clock).await;
     let rows = found.buffer_read(&part, id).await.expect("read").expect("frozen").rows;
     assert_eq!(rows, hits(&part, "a", 3), "the rotation took the rows along");
     let holding = found.lock_state("l").await.expect("read").holding.expect("held");
@@ -109,7 +111,7 @@ async fn limits_and_series_ride_along_within_a_second() {
     engine.series_add(&series(), vec![point], now).await.expect("answers");
     assert_eq!(engine.commits(), before, "nobody waited for the disk");
     tick(&engine, &clock).await;
-    let found = super::engine(disk.at(disk.age(), &mut super::Dice(1)).opener(), SYNC, &clock).await;
+    let found = super::engine(disk.at(disk.age(), &mut Random::new(1)).opener(), SYNC, &clock).await;
     assert!(!found.take(take(&limit, "42", 4), When::EngineClock).await.expect("answers").allowed);
     assert_eq!(found.keys(), 2);
     engine.close().await.expect("closes");

@@ -5,9 +5,10 @@ use std::{
     sync::Arc,
 };
 
+use forebay_testkit::Random;
 use uuid::Uuid;
 
-use super::{Dice, SYNC, claim, disk::Disk, engine, hits, part, start};
+use super::{SYNC, claim, disk::Disk, engine, hits, part, start};
 use crate::{
     engine::{
         embedded::Embedded,
@@ -80,7 +81,7 @@ async fn read(engine: &Embedded, index: u16, id: Uuid) -> Vec<(String, i64)> {
     generation.rows.iter().map(|row| (row.key.as_str().to_owned(), sum(&row.cells[0]))).collect()
 }
 
-async fn run(engine: &Arc<Embedded>, disk: &Disk, dice: &mut Dice, steps: usize) -> Run {
+async fn run(engine: &Arc<Embedded>, disk: &Disk, dice: &mut Random, steps: usize) -> Run {
     let mut run = Run::default();
     for _ in 0..steps {
         let asked = disk.age();
@@ -175,7 +176,7 @@ impl Run {
 async fn whenever_the_power_fails_what_was_acknowledged_is_there_once() {
     let (seeds, cuts) = if std::env::var_os("FOREBAY_LONG").is_some() { (12, 200) } else { (4, 40) };
     for seed in 0..seeds {
-        let (clock, disk, mut dice) = (start(), Disk::default(), Dice(seed));
+        let (clock, disk, mut dice) = (start(), Disk::default(), Random::new(seed));
         let before = engine(disk.opener(), SYNC, &clock).await;
         let begun = disk.age();
         let told = run(&before, &disk, &mut dice, 120).await;

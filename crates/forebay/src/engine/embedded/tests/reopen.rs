@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use forebay_testkit::Random;
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 use uuid::Uuid;
 
 use super::{
     super::{file::open_database, tables},
-    Dice, SYNC, claim,
+    SYNC, claim,
     disk::Disk,
     engine, hits, key, part, pending, series, start, take,
 };
@@ -27,7 +28,7 @@ use crate::{
 /// Two engines that are told the same; one of them has a file and is opened anew now and then.
 struct Twins {
     clock: ManualClock,
-    dice: Dice,
+    dice: Random,
     disk: Disk,
     file: Arc<Embedded>,
     memory: Arc<Embedded>,
@@ -157,7 +158,7 @@ async fn a_file_opened_again_and_again_answers_like_memory() {
         let (clock, disk) = (start(), Disk::default());
         let file = engine(disk.opener(), SYNC, &clock).await;
         let memory = Embedded::in_memory(clock.clone().into());
-        let mut twins = Twins { clock, dice: Dice(seed), disk, file, memory, owners: BTreeMap::new() };
+        let mut twins = Twins { clock, dice: Random::new(seed), disk, file, memory, owners: BTreeMap::new() };
         for number in 0..400 {
             let [file, memory] = twins.step().await;
             assert_eq!(file, memory, "seed {seed}, step {number}");

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use forebay_testkit::Random;
 use redb::{ReadableDatabase as _, ReadableTableMetadata as _};
 
 use super::{
     super::{file::open_database, tables},
-    Dice, SYNC,
+    SYNC,
     disk::Disk,
     engine, start,
 };
@@ -57,7 +58,7 @@ async fn read(engine: &Embedded, kind: SummaryKind) -> Vec<Summaries> {
 #[tokio::test]
 async fn a_file_has_what_memory_has_after_every_restart() {
     for &kind in SummaryKind::ALL {
-        let (clock, mut disk, mut dice) = (start(), Disk::default(), Dice(5));
+        let (clock, mut disk, mut dice) = (start(), Disk::default(), Random::new(5));
         let memory = Embedded::in_memory(clock.clone().into());
         let mut file = engine(disk.opener(), SYNC, &clock).await;
         for round in 0..8 {
